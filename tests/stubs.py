@@ -141,7 +141,7 @@ def _written(stub: Path, what: str, body: str, *defined: str) -> str:
 def texts() -> dict[Path, str]:
     """Return what each stub has to be."""
     tensor, parameter = TENSOR.with_suffix(".pyi"), PARAMETER.with_suffix(".pyi")
-    attributes = "graph: Graph\nvalue: Value\nshape: tuple[Any, ...]\ndtype: DType"
+    attributes = "graph: Graph\nvalue: Value\nshape: tuple[Any, ...]\ndtype: DType\nrepeats: builtins.bool"
     of_tensor = _class(TENSOR, "Tensor", attributes, METHODS | METHODS_IN_PLACE)
     attributes = "data: np.ndarray | None\nshape: tuple[builtins.int, ...]\ndtype: DType\noptional: builtins.bool\n"
     attributes += "requires_grad: builtins.bool\ndef __iter__(self) -> Iterator[Tensor]: ..."

@@ -22,7 +22,7 @@ from typing import Any
 from trtnn.errors import ShapeError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops import fft, linalg
-from trtnn.ops._inplace import viewing, viewing_parts
+from trtnn.ops._inplace import joining, repeating, viewing, viewing_parts
 from trtnn.ops._promotion import cast
 from trtnn.ops.activation import (
     alpha_dropout,
@@ -698,12 +698,19 @@ __all__ = [
 
 
 # Those whose results are views in torch, where one changes with the other.
-_VIEWS = (
-    "adjoint", "broadcast_to", "chunk", "diagonal", "dsplit", "expand", "flatten", "hsplit", "movedim", "narrow",
-    "permute", "positive", "ravel", "reshape", "select", "split", "split_with_sizes", "squeeze", "swapaxes",
-    "tensor_split", "transpose", "unbind", "unflatten", "unsqueeze", "vsplit",
-)  # fmt: skip
-globals().update({name: viewing(globals()[name]) for name in _VIEWS})
+_VIEWS = {
+    **dict.fromkeys(
+        (
+            "adjoint", "chunk", "diagonal", "dsplit", "hsplit", "movedim", "narrow", "permute", "select", "split",
+            "split_with_sizes", "squeeze", "swapaxes", "tensor_split", "transpose", "unbind", "unflatten",
+            "unsafe_split", "unsqueeze", "vsplit",
+        ),
+        viewing,
+    ),
+    **dict.fromkeys(("flatten", "ravel", "reshape"), joining),
+    **dict.fromkeys(("broadcast_to", "expand"), repeating),
+}  # fmt: skip
+globals().update({name: how(globals()[name]) for name, how in _VIEWS.items()})
 getitem, windows = viewing_parts(getitem), viewing(windows)
 
 # Torch's other names of operations, with the same arguments.
@@ -712,7 +719,7 @@ arctan, arctan2, arctanh, clip, concat, concatenate = atan, atan2, atanh, clamp,
 conj_physical, divide, dropout1d, dropout2d, dropout3d = conj, div, dropout, dropout, dropout
 feature_alpha_dropout, fix, ger, greater, greater_equal, less = alpha_dropout, trunc, outer, gt, ge, lt
 less_equal, moveaxis, multiply, negative, not_equal = le, movedim, mul, neg, ne
-detach = itself
+detach = viewing(itself)
 resolve_conj, resolve_neg, row_stack, sgn, subtract, swapdims = itself, itself, vstack, sign, sub, transpose
 trapz, unsafe_chunk = trapezoid, chunk
 
@@ -735,7 +742,7 @@ def t(input: Tensor) -> Tensor:
     """
     if input.ndim > 2:
         raise ShapeError(f"t in {input.graph.where} takes at most two dimensions, not {input.shape}", "use mT")
-    return transpose(input, 0, 1) if input.ndim == 2 else input
+    return transpose(input, 0, 1) if input.ndim == 2 else input.view_of_all()
 
 
 # Operations call one another as they are; from outside each is called by its door.

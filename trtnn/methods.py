@@ -43,6 +43,7 @@ from trtnn.functional import (
     reshape,
     reshape_as,
     sub,
+    tile,
     transpose,
     unbind,
     where,
@@ -117,13 +118,15 @@ def _as_it_is(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return input
 
 
-@viewing
 def _contiguous(input: Tensor, memory_format: Any = None) -> Tensor:
     """Return the tensor as a view of itself: whether torch copies it depends on how it lies in memory.
 
     So the other is outdated once one of the two is changed in place.
     """
-    return input.copy()
+    result = input.copy()
+    result.share_memory_of(input)
+    result.repeats = False  # torch copies what repeats elements
+    return result
 
 
 def _filled(input: Tensor, value: Any) -> Tensor:
@@ -148,7 +151,7 @@ def _copied(input: Tensor, src: Any) -> Tensor:
 
 def _tiled(input: Tensor, *sizes: Length | Sequence[Length], dims: Sequence[Length] = ()) -> Tensor:
     """Repeat the whole tensor so many times along its last dimensions; see :func:`tile`."""
-    return F.tile(input, unpacked(sizes) if sizes else tuple(dims))
+    return tile(input, unpacked(sizes) if sizes else tuple(dims))
 
 
 def _is_contiguous(input: Tensor, memory_format: Any = None) -> bool:
@@ -229,7 +232,7 @@ METHODS: dict[str, Any] = {
     "device": property(lambda input: DEVICE, doc="The GPU that the engine runs on."),
     "is_cuda": property(lambda input: True, doc="True: an engine runs on a GPU."),
     "requires_grad": property(lambda input: False, doc="False: nothing is learned in an engine."),
-    "data": property(_as_it_is),
+    "data": property(viewing(_as_it_is)),
     "double": double,
     "element_size": element_size,
     "float": _to_type(float32),
@@ -292,7 +295,7 @@ METHODS_IN_PLACE: dict[str, Any] = {
 
 def _as_method(name: str, function: Any) -> Any:
     """Return a method as it is called from outside; operators take operands as they come."""
-    if isinstance(function, property) or name.startswith("__") or name in F.__all__:
+    if isinstance(function, property) or name.startswith("__") or getattr(F, name, None) is function:
         return function
     return public(function, f"Tensor.{name}")
 

@@ -71,7 +71,9 @@ CASES = [
     case("PixelUnshuffle", 2, shape=(2, 3, 4, 6)),
     case("ChannelShuffle", 3, shape=(2, 6, 4, 5)),
     case("Unfold", (2, 3), padding=1, stride=2, shape=(2, 3, 6, 7)),
+    case("Unfold", (2, 3), dilation=2, shape=(3, 6, 7)),
     case("Fold", (4, 5), 2, shape=(2, 12, 12)),
+    case("Fold", (5, 4), 2, padding=1, shape=(12, 30)),
     # products
     case("Linear", 4, 5),
     case("Bilinear", 4, 3, 5, shape=((2, 6, 4), (2, 6, 3))),
@@ -111,6 +113,9 @@ CASES = [
     case("GroupNorm", 2, 4, shape=(2, 4, 5, 6), half=1e-2),
     case("GroupNorm", 4, 4, affine=False, shape=(2, 4, 5), half=1e-2),
     case("GroupNorm", 1, 4, 1e-3, shape=(2, 4), half=1e-2),
+    case("CrossMapLRN2d", 3, alpha=0.5, k=1.0, shape=(2, 6, 5, 4)),
+    case("CrossMapLRN2d", 5, alpha=0.5, beta=0.5, k=2.0, shape=(2, 3, 5, 4)),
+    case("CrossMapLRN2d", 4, alpha=0.5, k=1.0, shape=(1, 7, 2, 4)),
     case("LocalResponseNorm", 2, shape=(2, 6, 5, 4)),
     case("LocalResponseNorm", 3, alpha=0.5, beta=0.5, k=2.0, shape=(2, 6, 5)),
     # pooling

@@ -207,3 +207,25 @@ def test_every_second_element_of_a_dynamic_length(length):
 )
 def test_errors(index, value, error, words):
     assert words in message_of(error, trace, lambda x: assigned(x, index, value), X)
+
+
+def test_a_list_behind_a_slice_beside_a_number_is_refused():
+    def function(x):
+        x[0, :, [1, 0]] = -1
+        return x
+
+    assert "assignment into a Tensor" in message_of(UnsupportedError, trace, function, (3, 4, 5))
+
+
+@pytest.mark.parametrize("length", [2, 3, 6])
+def test_every_second_place_from_the_end_of_a_dynamic_length(length):
+    def function(x):
+        x = x.clone()
+        x[:, -1::2] = 2
+        x[-2::2, 0] += x[0, 0] * 1
+        x[:, -2:9:3] *= 3
+        return x
+
+    rows, columns = Dim("rows", 2, 3, 6), Dim("columns", 2, 3, 6)
+    x = numbers(length, 8 - length)
+    assert_close(trace(function, (rows, columns)).run(x), function(torch.from_numpy(x)))

@@ -12,6 +12,7 @@ from trtnn import functional as F
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, TrtnnError, UnsupportedError
 
 X = numbers(2, 3, 4)
+INF, NAN = float("inf"), float("nan")
 MASK = np.array([[True, False, True, False]] * 3)
 
 
@@ -127,6 +128,36 @@ def test_torchs_own_functions_take_our_tensors():
     assert "torch's linalg_svd was given a trtnn Tensor" in message
 
 
+def test_torchs_tensors_stand_on_the_left_of_operators():
+    def function(x):
+        threes, truths = torch.full((4,), 3.0), torch.tensor([True, False, True, False])
+        return [
+            threes // (x * x + 1), threes % (x * x + 1), threes ** x, threes / (x * x + 1), threes - x, threes < x,
+            truths & (x > 0), truths | (x > 0), truths ^ (x > 0),
+        ]  # fmt: skip
+
+    assert_close(run(function, X), function(torch.from_numpy(X)))
+
+
+@pytest.mark.filterwarnings("ignore:To copy construct:UserWarning")
+def test_new_tensors_and_full_ones_are_of_torchs_types():
+    found = []
+
+    def function(ops, x):
+        whole, truths, half = (x * 4).long(), x > 0, x.half()
+        number = np.int8(3) if ops is F else torch.tensor(3, dtype=torch.int8)
+        results = [
+            x.new_tensor([1, 2]), whole.new_tensor([1.7, -1.7]), truths.new_tensor([2, 0]), half.new_tensor(3),
+            x.new_tensor(whole), whole.new_tensor(x), whole.new_tensor([1.5], dtype=torch.float32),
+            ops.full((2,), number), ops.full((2,), x.sum() > 0), ops.full((2,), x.int().sum()),
+        ]  # fmt: skip
+        found.append([str(result.dtype).removeprefix("torch.") for result in results])
+        return [result.float() for result in results]
+
+    assert_close(run(lambda x: function(F, x), X), function(torch, torch.from_numpy(X)))
+    assert [kind.removeprefix("trtnn.") for kind in found[0]] == found[1]
+
+
 @pytest.mark.parametrize(
     "function",
     [
@@ -179,6 +210,32 @@ def test_where_a_tensor_is():
     assert seen == ["cuda", "cuda", True, True, True, (12, 4, 1), 4, 4, 4, 3, 24]
 
 
+def test_numpys_ints_are_dimensions_and_sizes():
+    def function(ops, x):
+        one = np.int64(1)
+        return (
+            x.min(one)[0], x.max(one, True)[1], ops.min(x, np.int32(-1))[0], ops.max(x, one)[0],
+            x.unfold(one, one, one), x.sum(one), x.transpose(one, np.int64(0)),
+            x.narrow(one, np.int64(0), one), x + np.float64(2),
+        )  # fmt: skip
+
+    x = numbers(2, 3, 4)
+    assert_close(run(lambda x: function(F, x), x), function(torch, torch.from_numpy(x)))
+
+
+def test_methods_that_share_a_name_with_another_function_take_keywords_and_arrays():
+    def function(ops, x):
+        return x.unfold(dimension=1, size=2, step=1), x.where(condition=x > 0, other=np.float32(1)), x.tile(2, 1, 1)
+
+    def theirs(x):
+        return x.unfold(dimension=1, size=2, step=1), x.where(condition=x > 0, other=torch.tensor(1.0)), x.tile(2, 1, 1)
+
+    x = numbers(2, 3, 4)
+    assert_close(run(lambda x: function(F, x), x), theirs(torch.from_numpy(x)))
+    assert_close(run(lambda x: x.tile((2, 3)), x), torch.from_numpy(x).tile((2, 3)))
+    assert_close(run(lambda x: x.tile(dims=(2,)), x), torch.from_numpy(x).tile(dims=(2,)))
+
+
 @pytest.mark.parametrize(
     ("function", "error", "words"),
     [
@@ -207,6 +264,46 @@ def test_where_a_tensor_is():
         ),
         (lambda x: F.meshgrid(x[0, 0], 3), DTypeError, "meshgrid takes"),
         (lambda x: x.t(), ShapeError, "t in the model's own forward takes at most two dimensions, not (2, 3, 4)"),
+        (lambda x: x.unfold("a", 2, 1), DTypeError, "unfold takes an int as dimension, not 'a'"),
+        (lambda x: x.unfold(0, 2, 0), ArgumentError, "the step between windows is an int from 1 on, not 0"),
+        (lambda x: x.unfold(0, -1, 1), ArgumentError, "the size of a window is an int from 1 on, not -1"),
+        (lambda x: x.sum((0.0, 1)), ArgumentError, "a dimension is an int, not 0.0"),
+        (lambda x: F.pixel_shuffle(x, 0), ArgumentError, "upscale_factor is an int from 1 on, not 0"),
+        (lambda x: F.pixel_unshuffle(x, 0), ArgumentError, "downscale_factor is an int from 1 on, not 0"),
+        (lambda x: F.channel_shuffle(x, 0), ArgumentError, "groups is an int from 1 on, not 0"),
+        (lambda x: F.group_norm(x, 0), ArgumentError, "num_groups is an int from 1 on, not 0"),
+        (lambda x: F.local_response_norm(x, 0), ArgumentError, "size is an int from 1 on, not 0"),
+        (lambda x: F.conv1d(x, np.ones((3, 3, 1)), groups=0), ArgumentError, "groups is an int from 1 on, not 0"),
+        (
+            lambda x: F.conv_transpose1d(x, np.ones((3, 3, 1)), groups=0),
+            ArgumentError,
+            "groups is an int from 1 on, not 0",
+        ),
+        (
+            lambda x: F.interpolate(x, scale_factor=NAN),
+            ArgumentError,
+            "a scale_factor is a number above 0, not nan",
+        ),
+        (
+            lambda x: F.interpolate(x, scale_factor=INF),
+            ArgumentError,
+            "a scale_factor is a number above 0, not inf",
+        ),
+        (lambda x: F.interpolate(x, scale_factor=1e38), ShapeError, "beyond what a dimension holds"),
+        (lambda x: F.var_mean(x, correction=INF), ArgumentError, "correction is a finite number, not inf"),
+        (lambda x: F.einsum("i->", []), ArgumentError, "einsum 'i->' takes at least one operand"),
+        (lambda x: F.logspace(INF, 1, 3), ArgumentError, "logspace from inf to 1: its ends are finite"),
+        (lambda x: F.stack([]), ArgumentError, "stack takes at least one tensor"),
+        (
+            lambda x: F.tensordot(x, x, ((0,), (0,), (0,))),
+            ArgumentError,
+            "an int or a sequence for each tensor",
+        ),
+        (lambda x: F.eye(8, True), ArgumentError, "eye takes ints, not True"),
+        (lambda x: F.arange(0, 3, NAN), ArgumentError, "arange by NaN holds nothing"),
+        (lambda x: F.linspace(NAN, 1, 3, dtype="int32"), ArgumentError, "its ends are whole numbers then"),
+        (lambda x: F.hardtanh(x.int(), NAN, 1.0), ArgumentError, "a bound is a whole number"),
+        (lambda x: F.adaptive_avg_pool2d(x, (5,)), ArgumentError, "output_size takes 2 lengths, not (5,)"),
     ],
 )
 def test_errors(function, error, words):

@@ -16,6 +16,7 @@ from tests.helpers import (
     ODD,
     TORCH,
     WIDTH,
+    assert_close,
     check_dynamic,
     layers,
     load_random,
@@ -23,7 +24,7 @@ from tests.helpers import (
     numbers,
     trace,
 )
-from trtnn import Dim, modules, sym_max, sym_min
+from trtnn import Dim, Input, modules, sym_max, sym_min
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
 from trtnn.models.boxes import cells_of
@@ -632,3 +633,20 @@ def test_no_window_that_begins_beyond_its_input():
 )
 def test_errors_name_the_dimension(function, error, words):
     assert words in message_of(error, trace, function, LINES)
+
+
+@pytest.mark.parametrize("rows", [3, 10])
+def test_scatter_of_fewer_rows_than_the_input_has(rows):
+    length = Dim("rows", 3, 5, 10)
+
+    def function(x, index, source):
+        return (
+            x.scatter_add(1, index, source),
+            x.scatter_reduce(1, index, source, "amax", include_self=False),
+        )
+
+    network = trace(function, (10, 4), Input((length, 2), "int32"), (length, 2))
+    x, source = numbers(10, 4), numbers(rows, 2, seed=1)
+    index = np.random.default_rng(0).integers(0, 4, (rows, 2)).astype("int32")
+    expected = function(torch.from_numpy(x), torch.from_numpy(index).long(), torch.from_numpy(source))
+    assert_close(network.run(x, index, source), expected)

@@ -414,3 +414,43 @@ def test_any_reshape_and_permute(data):
     wanted = (*expected.shape[:split], -1)
     assume(len(wanted) <= 5)
     assert_close(run(lambda x: x.permute(order).reshape(wanted), x), expected.reshape(wanted))
+
+
+def _of_types(*kinds):
+    return [numbers(3, seed=i).astype("float32" if "float" in kind else kind) for i, kind in enumerate(kinds)]
+
+
+TYPES = {
+    "hstack": (("int8", "int64"), lambda ops, a, b: ops.hstack([a, b[0]])),
+    "vstack": (("int8", "int64"), lambda ops, a, b: ops.vstack([a[:1], b[0]])),
+    "dstack": (("int8", "int64"), lambda ops, a, b: ops.dstack([a[:1], b[0]])),
+    "column_stack": (("int8", "int64"), lambda ops, a, b: ops.column_stack([a[:1], b[0]])),
+    "block_diag": (("int8", "int64"), lambda ops, a, b: ops.block_diag(a[:1], b[0])),
+    "dist": (("float16", "bfloat16"), lambda ops, a, b: ops.dist(a, b, 3)),
+    "addr": (("int32", "float16"), lambda ops, a, b: ops.addr(a, b, b, beta=0.5, alpha=0.25)),
+    "trapezoid": (("float16", "bfloat16"), lambda ops, a, b: ops.trapezoid(a, b)),
+    "cumulative_trapezoid": (("float16", "float32"), lambda ops, a, b: ops.cumulative_trapezoid(a, b)),
+}
+
+
+@needs_type("bfloat16")
+@pytest.mark.parametrize("name", TYPES)
+def test_what_types_come_to(name):
+    kinds, function = TYPES[name]
+    arrays, found = _of_types(*kinds), []
+
+    def forward(*tensors):
+        result = function(F, *(tensor.to(kind) for tensor, kind in zip(tensors, kinds, strict=True)))
+        found.append(result.dtype.name)
+        return result
+
+    given = (torch.from_numpy(array).to(getattr(torch, kind)) for array, kind in zip(arrays, kinds, strict=True))
+    expected = function(torch, *given)
+    result = run(forward, *arrays)
+    assert found == [str(expected.dtype).removeprefix("torch.")]
+    np.testing.assert_allclose(result, expected.numpy(), rtol=2e-3, atol=1e-3)
+
+
+def test_numbers_beyond_whole_ones_are_refused():
+    for function in (lambda x: x + 2**70, lambda x: F.hardtanh(x, -1.0, 1e38)):
+        assert "do not fit in int" in message_of(DTypeError, trace, function, Input((3,), "int64"))

@@ -158,6 +158,46 @@ def test_what_changes_the_shape_in_place_is_a_view():
     assert_close(run(function, x), function(torch.from_numpy(x)))
 
 
+WHOLE = {
+    "[:]": lambda x: x[:],
+    "[...]": lambda x: x[...],
+    "view": lambda x: x.view(3, 2),
+    "chunk": lambda x: x.chunk(1)[0],
+    "narrow": lambda x: x.narrow(0, 0, 3),
+    "detach": lambda x: x.detach(),
+    "data": lambda x: x.data,
+    "expand": lambda x: x.expand(3, 2),
+    "squeeze": lambda x: x.squeeze(0),
+    "of a view": lambda x: x[:].view(3, 2),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("changes_view", [True, False])
+def test_the_shape_of_a_view_of_all_is_its_own(name, changes_view):
+    def function(x):
+        x = x * 1
+        view = WHOLE[name](x)
+        view.add_(1)  # seen in both
+        x.mul_(2)
+        (view if changes_view else x).unsqueeze_(0).transpose_(0, 2)
+        return x, view
+
+    x = numbers(3, 2)
+    assert_close(run(function, x), function(torch.from_numpy(x)))
+
+
+def test_a_reshaped_view_of_all_is_read_no_more_once_the_other_is_changed():
+    def function(x):
+        x = x * 1
+        view = x[:]
+        view.t_()
+        x.add_(1)
+        return view * 2
+
+    assert "shares memory" in message_of(UnsupportedError, trace, function, (3, 2))
+
+
 def test_every_method_is_torchs():
     assert [name for name in METHODS_IN_PLACE if not hasattr(torch.Tensor, name)] == []
 
@@ -209,6 +249,9 @@ VIEWS = {
     "view_as": lambda x: x.view_as(F.zeros(4, 3)),
     "contiguous": lambda x: x.T.contiguous(),
     "einsum": lambda x: F.einsum("ij->ji", x),
+    "linalg.diagonal": F.linalg.diagonal,
+    "unsafe_split": lambda x: F.unsafe_split(x, 2)[0],
+    "meshgrid": lambda x: F.meshgrid(x[0], indexing="ij")[0].unsqueeze(0),
     "view_as_real": lambda x: F.view_as_real(F.view_as_complex(x.reshape(3, 2, 2))),
 }
 
@@ -223,6 +266,10 @@ def test_what_shares_memory_is_not_read_after_a_change(name, changes_view):
         return (x if changes_view else view) * 2
 
     message = message_of(UnsupportedError, trace, function, (3, 4))
+    if changes_view and name in ("expand", "unfold"):  # refused where it is changed
+        assert "several of its elements are one in memory" in message
+        assert "clone()" in message
+        return
     assert "shares memory with one that was changed in place" in message
     assert "x = x + y" in message
 
@@ -411,6 +458,46 @@ def test_errors(function, error, words):
     assert words in message_of(error, trace, function, (3, 4))
 
 
+REPEATED = {
+    "expand": lambda x: x[:, :1].expand(-1, 4),
+    "expand_as": lambda x: x[0].expand_as(x),
+    "broadcast_to": lambda x: F.broadcast_to(x[0], (3, 4)),
+    "broadcast_tensors": lambda x: F.broadcast_tensors(x[0], x)[0],
+    "meshgrid": lambda x: F.meshgrid(x[0], x[1], indexing="ij")[0],
+    "unfold": lambda x: x.unfold(1, 2, 1),
+    "unfold of as many": lambda x: F.pad(x, (0, 2)).unfold(1, 3, 2),
+    "a view of it": lambda x: x[0].expand(2, 3, 4)[..., 0].mT,
+}
+
+
+@pytest.mark.parametrize("name", REPEATED)
+def test_what_repeats_elements_is_not_changed(name):
+    def function(x):
+        repeated = REPEATED[name](x * 1)
+        repeated[0] = 0  # torch changes what the other rows show as well
+        return repeated
+
+    message = message_of(UnsupportedError, trace, function, (3, 4))
+    assert "several of its elements are one in memory" in message
+    assert "clone()" in message
+
+
+def test_what_torch_copies_of_repeated_elements_is_changed():
+    def function(x):
+        flat = (x * 1)[:, None].expand(3, 2, 4).reshape(6, 4)
+        flat[1] = 0
+        whole = (x * 1)[:, None].expand(3, 2, 4).contiguous()
+        whole[0] = 1
+        once = (x * 1).unfold(1, 2, 2)
+        once[0] = 2
+        clone = x[0].expand(3, 4).clone()
+        clone[0] = 3
+        return flat, whole, once, clone
+
+    x = numbers(3, 4)
+    assert_close(run(function, x), function(torch.from_numpy(x)))
+
+
 def test_a_parameter_stays_as_it_is():
     class Net(Outer):
         def forward(self, x):
@@ -442,7 +529,31 @@ COPIES = {
     "to a device": lambda ops, x: x.to("cpu", x.dtype, False, True),
     "to another's": lambda ops, x: x.to(x, copy=True),
     "abs": lambda ops, x: ops.abs(x),
+    "aminmax": lambda ops, x: ops.aminmax(x[0, 0] * 1)[0],
+    "sgn": lambda ops, x: ops.sgn(x > 0).int(),
+    "matrix_power": lambda ops, x: ops.matrix_power(x[:, :3] * 1, 1),
+    "nansum": lambda ops, x: ops.nansum(x[0, 0] * 1),
+    "relu of what is not below 0": lambda ops, x: (
+        ops.relu(x, False) if ops is F else torch.nn.functional.relu(x, False)
+    ),
 }
+
+
+def test_what_gives_its_argument_where_nothing_changes_gives_another_tensor():
+    def function(ops, x):
+        found = []
+        first, truths = x[0, 0] * 1, x > 0
+        for one, other in (
+            (first, ops.aminmax(first, dim=0)[1]),
+            (truths, ops.sgn(truths)),
+            (square := x[:, :3] * 1, ops.matrix_power(square, 1)),
+        ):
+            one.fill_(0)
+            found += [one, other]
+        return tuple(found)
+
+    x = numbers(3, 4)
+    assert_close(run(lambda x: function(F, x), x), function(torch, torch.from_numpy(x)))
 
 
 @pytest.mark.parametrize("name", COPIES)

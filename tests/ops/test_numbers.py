@@ -181,6 +181,78 @@ def test_integers_divide_rightly_whatever_floor_div_rounds(divisor, wrong, repla
         np.testing.assert_array_equal(result, expected)
 
 
+QUOTIENTS = {
+    "%": lambda ops, x, y: ops.remainder(x, y),
+    "fmod": lambda ops, x, y: ops.fmod(x, y),
+    "//": lambda ops, x, y: ops.floor_divide(x, y),
+    "div, trunc": lambda ops, x, y: ops.div(x, y, rounding_mode="trunc"),
+}
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int8", "int32", "int64"])
+@pytest.mark.parametrize("name", QUOTIENTS)
+def test_integers_divide_rightly_to_the_ends_of_their_types(name, kind):
+    low, high = np.iinfo(kind).min, np.iinfo(kind).max
+    ends = {low, low + 1, low // 2, -7, -3, -2, -1, 0, 1, 2, 3, 7, 100, high // 2, high // 2 + 1, high - 1, high}
+    each = np.array([n for n in sorted(ends) if n >= low], kind)
+    a, b = np.repeat(each, len(each)), np.tile(each, len(each))
+    fits = (b != 0) & ((kind == "int8") | (a != low) | (b != -1) | (low == 0))  # torch itself stops at the quotient
+    a, b = a[fits], b[fits]
+    expected = QUOTIENTS[name](TORCH, torch.from_numpy(a), torch.from_numpy(b)).numpy()
+    np.testing.assert_array_equal(run(lambda x, y: QUOTIENTS[name](F, x, y), a, b), expected)
+
+
+@pytest.mark.parametrize("divisor", [-1, -2, -3, -7, -100, -255, 3, 300])
+@pytest.mark.parametrize("name", QUOTIENTS)
+def test_bytes_divide_by_what_a_number_is_as_a_byte(name, divisor):
+    x = np.arange(256).astype(np.uint8)
+    expected = QUOTIENTS[name](TORCH, torch.from_numpy(x), divisor).numpy()
+    np.testing.assert_array_equal(run(lambda x: QUOTIENTS[name](F, x, divisor), x), expected)
+
+
+def test_bytes_are_clamped_in_the_type_that_both_ends_come_to():
+    x = np.array([0, 1, 2, 200, 255], np.uint8)
+    for ends in ((-1, 2.0), (0.5, 200), (-3.5, 1), (1, 100)):
+        expected = torch.from_numpy(x).clamp(*ends).numpy()
+        result = run(lambda x, ends=ends: x.clamp(*ends), x)
+        assert result.dtype == expected.dtype
+        np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.masked_fill(x > 1, 300),
+        lambda x: F.where(x > 1, x, 300),
+        lambda x: F.where(x > 1, 300, x),
+        lambda x: x.clamp(0, 300),
+        lambda x: x.clamp(min=-300),
+        lambda x: F.pad(x, (1, 1), value=300),
+        lambda x: x.index_fill(0, np.array([0]), 300),
+    ],
+)
+def test_numbers_that_no_byte_is_are_not_put_among_bytes(function):
+    assert "00, which uint8 does not hold" in message_of(ArgumentError, trace, function, Input((3,), "uint8"))
+    x = np.array([0, 1, 200], np.uint8)
+    np.testing.assert_array_equal(run(lambda x: x.masked_fill(x > 1, -1), x), np.array([0, 1, 255], np.uint8))
+
+
+@pytest.mark.parametrize("p", [100.0, -100.0, 0.01, 1, 3, -2])
+def test_the_norm_of_one_element_is_its_magnitude(p):
+    x = np.float32([[0.3], [-50.0], [1e-20], [3e38]])
+    for dim in (1, (), None):
+        given = x if dim == 1 else x[1]
+        expected = torch.linalg.vector_norm(torch.from_numpy(given), p, dim).numpy()
+        np.testing.assert_allclose(run(lambda x, dim=dim: F.linalg.vector_norm(x, p, dim), given), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("eps", [None, 0.1, 0.5, 0.7, 1.0])
+def test_logit_clamps_as_torch_does(eps):
+    x = np.float32([0, 0.05, 0.3, 0.5, 0.72, 0.95, 1, NAN])
+    expected = torch.logit(torch.from_numpy(x), eps).numpy()
+    np.testing.assert_allclose(run(lambda x: F.logit(x, eps), x), expected, rtol=1e-6, atol=1e-6)
+
+
 def test_divisions_that_have_no_result():
     integers = Input((3,), "int32")
     assert "integers by 0" in message_of(ArgumentError, trace, lambda x: x % 0, integers)

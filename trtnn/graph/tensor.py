@@ -59,9 +59,10 @@ class Tensor:
         shape: a tuple of ints, with a :class:`trtnn.shapes.symbolic.Size` for what is known only when the network runs.
         dtype: the element type.
         unrounded: the fp32 Tensor that the graph made this fp16 one of, at an edge of precision, or None.
+        repeats: whether several of its elements are one in torch's memory, as of what was expanded.
     """
 
-    __slots__ = ("_memory", "_part_of", "_writes", "dtype", "graph", "shape", "value")
+    __slots__ = ("_equals", "_memory", "_part_of", "_writes", "dtype", "graph", "repeats", "shape", "value")
     __array_ufunc__ = None  # so that ``numpy_array * tensor`` comes to Tensor.__rmul__
     __hash__ = object.__hash__
 
@@ -70,9 +71,11 @@ class Tensor:
         self.value = value
         self.shape = shape
         self.dtype = dtype
+        self.repeats = False
         self._memory: _Memory | None = None  # until it has a view, or is one
         self._writes = 0
         self._part_of: tuple[Tensor, Any, int] | None = None  # what it is ``[index]`` of, and at which write
+        self._equals: list[Tensor] | None = None  # the views of all of it as it is, and itself
 
     def copy(self) -> Tensor:
         """Return another Tensor of this value, which changes in place by itself."""
@@ -83,6 +86,22 @@ class Tensor:
         if other._memory is None:
             other._memory = _Memory()
         self._memory, self._writes = other._memory, other._writes
+        self.repeats |= other.repeats
+
+    def view_of_all(self) -> Tensor:
+        """Return a view of all of it as it is: what overwrites one of the two overwrites both, but for a shape."""
+        result = self.copy()
+        result.share_memory_of(self)
+        self._equals = result._equals = [self] if self._equals is None else self._equals
+        self._equals.append(result)
+        return result
+
+    def reshape_alone(self, value: Tensor) -> None:
+        """Stand for a view of itself from now on, wherever this Tensor is held; those of its views stay as they are."""
+        if self._equals is not None:
+            self._equals[:] = [tensor for tensor in self._equals if tensor is not self]  # == is the network's
+            self._equals = None
+        self.value, self.shape = value.value, value.shape
 
     def be_part_of(self, whole: Tensor, index: Any) -> None:
         """Be ``whole[index]``, a view of it."""
@@ -104,10 +123,12 @@ class Tensor:
 
     def overwrite(self, value: Tensor) -> None:
         """Stand for another value from now on, of the same shape and type, wherever this Tensor is held."""
-        self.value = value.value
         if self._memory is not None:
             self._memory.writes += 1
-            self._writes = self._memory.writes
+        for tensor in self._equals or (self,):
+            tensor.value = value.value
+            if self._memory is not None:
+                tensor._writes = self._memory.writes
 
     @property
     def is_outdated(self) -> bool:

@@ -216,8 +216,11 @@ def _convert(data: np.ndarray, dtype: DType, stored: DType, path: str) -> np.nda
 def _convert_to(data: np.ndarray, dtype: DType, path: str) -> np.ndarray:
     if data.dtype is dtype.numpy and data.flags.c_contiguous:  # TensorRT takes no other object that is equal
         return data
-    with np.errstate(over="ignore", invalid="ignore"):
-        converted = np.asarray(data, dtype.numpy, order="C")  # ascontiguousarray would make a 0-d array 1-d
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            converted = np.asarray(data, dtype.numpy, order="C")  # ascontiguousarray would make a 0-d array 1-d
+    except OverflowError as error:  # Python's ints have no end
+        raise DTypeError(f"weights of {where(path)} do not fit in {dtype.name}", f"such as {data.max()}") from error
     if dtype.is_floating_point and np.isfinite(converted).all():  # as nearly always: one pass
         return converted
     lost = np.isinf(converted) & np.isfinite(data) if dtype.is_floating_point else converted != data

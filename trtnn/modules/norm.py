@@ -10,7 +10,8 @@ from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
 from trtnn.modules.function import FunctionModule
 from trtnn.modules.module import Module
-from trtnn.ops._arguments import expect_ndim
+from trtnn.ops._arguments import expect_ndim, expect_parts
+from trtnn.ops.normalization import cross_map_lrn
 from trtnn.parameter import Buffer, Parameter
 
 
@@ -298,6 +299,7 @@ class GroupNorm(Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
+        expect_parts(num_groups, "num_groups")
         if num_channels % num_groups:
             raise ArgumentError(f"GroupNorm: {num_channels} channels do not divide into {num_groups} groups")
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
@@ -323,10 +325,16 @@ class LocalResponseNorm(FunctionModule):
     shown = "{size}, alpha={alpha}, beta={beta}, k={k}"
 
 
-class CrossMapLRN2d(LocalResponseNorm):
-    """:class:`LocalResponseNorm` of (batch, channels, height, width).
+class CrossMapLRN2d(FunctionModule):
+    """x / (k + alpha / size · sum of x² of neighbouring channels)^beta, of (batch, channels, height, width).
+
+    The sums are torch's, which differ from :class:`LocalResponseNorm`'s: channel 0 counts in those of all channels
+    that its neighbours lie before, and an even size is one less.
 
     Args:
         size: how many neighbouring channels.
         alpha, beta, k: as in the formula.
     """
+
+    function = staticmethod(cross_map_lrn)
+    shown = "{size}, alpha={alpha}, beta={beta}, k={k}"

@@ -47,6 +47,16 @@ def ints(value: Length | Sequence[Length], n: int, what: str) -> tuple[int, ...]
     return tuple(int(v) for v in values)
 
 
+def expect_parts(count: Length, what: str) -> None:
+    """Check that something is cut into a whole number of parts, from 1 on, or into as many as a length says.
+
+    Raises:
+        ArgumentError: it is not.
+    """
+    if not isinstance(count, Size) and (not isinstance(count, (int, np.integer)) or count < 1):
+        raise ArgumentError(f"{what} is an int from 1 on, not {count!r}")
+
+
 def is_always(factor: Number, number: int) -> bool:
     """Return whether a factor is a number; one that is computed of lengths counts as none, also where they are such."""
     return not isinstance(factor, (Size, SymFloat)) and factor == number
@@ -96,13 +106,13 @@ def normalize_dim(dim: int, ndim: int) -> int:
 
     Raises:
         ShapeError: there is no such dimension.
-        ArgumentError: it is a bool, which torch takes for another argument, or for none.
+        ArgumentError: it is no int; a bool torch takes for another argument, or for none.
     """
-    if isinstance(dim, bool):
-        raise ArgumentError(f"a dimension is an int, not {dim}")
+    if isinstance(dim, (bool, float)):
+        raise ArgumentError(f"a dimension is an int, not {dim!r}")
     if not -ndim <= dim < ndim:
         raise ShapeError(f"dimension {dim} is out of range", f"the tensor has {ndim}: from {-ndim} to {ndim - 1}")
-    return dim % ndim
+    return int(dim) % ndim
 
 
 def normalize_dims(dim: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:

@@ -168,6 +168,19 @@ def neutral(dtype: DType, largest: bool) -> int | float:
     return int(ends.min if largest else ends.max)
 
 
+def expect_held(value: Any, dtype: DType, what: str, graph: Graph) -> None:
+    """Check that a type of 8 bits holds a whole number that is put into a tensor; -1 is a byte, as in torch.
+
+    Raises:
+        ArgumentError: it does not, and another number would stand for it.
+    """
+    if dtype in NARROW and isinstance(value, int):
+        ends = np.iinfo(dtype.numpy)
+        low, high = min(int(ends.min), -int(ends.max)), int(ends.max)
+        if not low <= value <= high:
+            raise ArgumentError(f"{what} in {graph.where} with {value}, which {dtype.name} does not hold")
+
+
 def filler(value: Operand, like: Tensor, what: str, *, computes: bool = False) -> Tensor:
     """Return the one number that an operation puts into a tensor, in that tensor's type and of as many dimensions.
 
@@ -178,6 +191,7 @@ def filler(value: Operand, like: Tensor, what: str, *, computes: bool = False) -
         ShapeError: it has dimensions.
     """
     if isinstance(value, (bool, int, float)):
+        expect_held(value, like.dtype, what, like.graph)
         make = like.graph.constant if computes else like.graph.filling
         return make(converted(value, like.dtype), like.dtype, like.ndim)
     (number,) = promote(value, graph=like.graph)

@@ -165,6 +165,8 @@ def output_sides(n: int, output_size: Length | Sequence[Length | None] | None, i
         ArgumentError: they are not ``n``, or one is below 1.
     """
     sizes = tuple(output_size) if isinstance(output_size, Sequence) else (output_size,) * n
+    if len(sizes) != n:
+        raise ArgumentError(f"output_size takes {n} lengths, not {sizes}")
     ntuple([1 if size is None or isinstance(size, Size) else size for size in sizes], n, "output_size")
     return [length if size is None else size for size, length in zip(sizes, input.shape[-n:], strict=True)]
 

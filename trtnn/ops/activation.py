@@ -59,6 +59,10 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
         raise ArgumentError(f"hardtanh from {min_val} to {max_val}: the first is the larger")
     if not input.dtype.is_floating_point:
         expect_number(input, "hardtanh")
+        if math.isnan(min_val) or math.isnan(max_val):
+            raise ArgumentError(
+                f"hardtanh of {input.dtype.name} from {min_val} to {max_val}: a bound is a whole number"
+            )
         low, high = (None if math.isinf(bound) else int(bound) for bound in (min_val, max_val))
         return clamp(input, low, high)
     return _activation(input, "CLIP", alpha=min_val, beta=max_val)

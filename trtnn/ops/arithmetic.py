@@ -9,7 +9,7 @@ from trtnn.dtypes import bfloat16, bool_, float16
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand, expect_floating, expect_number
-from trtnn.ops._promotion import align, cast, graph_of, promote, promoted_dtype, wide
+from trtnn.ops._promotion import align, cast, expect_held, graph_of, promote, promoted_dtype, wide
 from trtnn.ops.scores import waiting_scores
 from trtnn.ops.unary import abs, floor, reciprocal, sign, sqrt
 from trtnn.shapes.symbolic import Length, broadcast
@@ -145,6 +145,11 @@ def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None)
     """
     if min is None and max is None:
         raise ArgumentError("clamp takes min, max or both")
+    ends = [end for end in (min, max) if end is not None]
+    dtype = promoted_dtype(input, *ends, graph=input.graph)  # not of one after the other: -1 is no byte
+    for end in ends:
+        expect_held(end, dtype, "clamp", input.graph)
+    input = cast(input, dtype)
     raised = input if min is None else maximum(input, min)
     return raised if max is None else minimum(raised, max)
 

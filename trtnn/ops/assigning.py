@@ -12,7 +12,7 @@ from trtnn.errors import ShapeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Indices, Operand
 from trtnn.ops._inplace import overwrite
-from trtnn.ops._promotion import cast, chosen, promote
+from trtnn.ops._promotion import cast, chosen, index_dtype, promote
 from trtnn.ops.comparison import where
 from trtnn.ops.creation import numbers_below
 from trtnn.ops.gathering import scatter
@@ -79,7 +79,7 @@ def _replaced(input: Tensor, index: Any, value: Operand) -> Tensor:
             first, count, step = span(item, length)
             if isinstance(count, int) and count == 0:
                 return input
-            parts.append((first, count) if step == 1 else first + step * numbers_below(count))
+            parts.append((first, count) if step == 1 else _strided(first, count, step, input))
             shape.append(count)
             lengths.append(count)
         else:
@@ -92,10 +92,17 @@ def _replaced(input: Tensor, index: Any, value: Operand) -> Tensor:
     return _put(input, parts, reshape(_broadcast(filling, shape, input), lengths))
 
 
+def _strided(first: Length, count: Length, step: int, input: Tensor) -> Indices:
+    places: Any = step * numbers_below(count)
+    if isinstance(first, Size) and not isinstance(places, Tensor):  # so many, counted from the end of a dynamic length
+        places = input.graph.constant(places, index_dtype(input.graph))
+    return first + places
+
+
 def _put_at_several(input: Tensor, items: Sequence[Any], filling: Tensor) -> Tensor:
     """Return the input with what lies at places of its first dimensions replaced; the others are whole."""
     count = next((i for i, item in enumerate(items) if item is None or isinstance(item, slice)), len(items))
-    if not count or any(isinstance(item, Size) for item in items) or any(item != slice(None) for item in items[count:]):
+    if not count or any(isinstance(item, Size) for item in items) or any(not _is_all(item) for item in items[count:]):
         raise _refused(
             input, "several lists, arrays and Tensors of integers are of the first dimensions, and others are whole"
         )
@@ -106,6 +113,10 @@ def _put_at_several(input: Tensor, items: Sequence[Any], filling: Tensor) -> Ten
         shapes = " and ".join(str(tuple(index.shape)) for index in places)
         raise ShapeError(f"indices of shapes {shapes} do not broadcast together in {input.graph.where}")
     return index_put(input, places, _broadcast(filling, (*shape, *input.shape[count:]), input))
+
+
+def _is_all(item: Any) -> bool:
+    return isinstance(item, slice) and item == slice(None)
 
 
 def _refused(input: Tensor, detail: str) -> UnsupportedError:

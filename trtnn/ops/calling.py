@@ -176,6 +176,13 @@ class _Door:
     def _words(self, i: int) -> set[str]:
         return set(re.findall(r"\w+", self.annotations[self.positional[i]]))
 
+    def changes(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        """Return whether a call asks for its first argument to be changed in place."""
+        if "inplace" not in self.positional:
+            return False
+        at = self.positional.index("inplace")
+        return bool(args[at] if len(args) > at else kwargs.get("inplace", False))
+
     def translate(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments as the function takes them.
 
@@ -264,13 +271,15 @@ class _Door:
             return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
         if is_torch(value):
             value = array_of_torch(value)
+        if isinstance(value, np.generic):
+            return value.item()
         if keeps:
             return value
         if isinstance(value, Parameter):
             if value.data is None:
                 raise ArgumentError(f"{self.name} was given an empty parameter", "load a state dict")
             value = value.data
-        return value.item() if isinstance(value, (np.ndarray, np.generic)) and not value.ndim else value
+        return value.item() if isinstance(value, np.ndarray) and not value.ndim else value
 
     def explain(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TrtnnError | None:
         """Return what was wrong with the arguments of a call that failed, or None where they are as they should be."""
@@ -307,6 +316,13 @@ def _described(value: Any) -> str:
     return f"a {named(value)}"
 
 
+# The operators whose name is not that of a function.
+_OF_OPERATORS = {
+    "and": "bitwise_and", "floordiv": "floor_divide", "lshift": "bitwise_left_shift", "or": "bitwise_or",
+    "rshift": "bitwise_right_shift", "xor": "bitwise_xor",
+}  # fmt: skip
+
+
 def torch_function(functions: Mapping[str, Callable[..., Any]]) -> Any:
     """Return what torch calls where one of its functions is given a trtnn Tensor: the function of the same name here.
 
@@ -320,9 +336,12 @@ def torch_function(functions: Mapping[str, Callable[..., Any]]) -> Any:
         torch = sys.modules["torch"]
         name = getattr(func, "__name__", "")
         plain = name.strip("_") if name.startswith("__") else name
+        plain = _OF_OPERATORS.get(plain, plain)
+        spelled = (name, f"__{name}__")  # torch calls the function of ** pow
         theirs = (torch, torch.nn.functional, torch.Tensor)
         of_fft = getattr(torch.fft, name.removeprefix("fft_"), None) is func
-        if plain in functions and (of_fft or any(getattr(place, name, None) is func for place in theirs)):
+        known = of_fft or any(getattr(place, way, None) is func for place in theirs for way in spelled)
+        if plain in functions and known:
             return functions[plain](*args, **(kwargs or {}))
         raise UnsupportedError(
             f"torch's {name or func} was given a trtnn Tensor", "trtnn.functional has what a network can compute"
@@ -331,15 +350,14 @@ def torch_function(functions: Mapping[str, Callable[..., Any]]) -> Any:
     return classmethod(dispatch)
 
 
-# What gives a tensor of its own in torch also where it changes nothing: one that is joined alone, rolled by 0, padded
-# by 0. A network needs no layer for it, and still a change in place of the one must not be seen in the other.
-_COPIES = frozenset((
-    "cat", "concat", "concatenate", "hstack", "vstack", "dstack", "row_stack", "column_stack", "block_diag", "repeat",
-    "tile", "repeat_interleave", "roll", "flip", "fliplr", "flipud", "rot90", "pow", "float_power", "pad",
-    "sum", "nansum", "mean", "nanmean", "prod", "amax", "amin", "max", "min", "cumsum", "cumprod", "logcumsumexp",
-    "cummax", "cummin", "floor", "ceil", "round", "trunc", "fix", "abs", "absolute", "sign", "nan_to_num", "clamp",
-    "clip", "interpolate", "upsample", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d",
-    "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "fftshift", "ifftshift",
+# What gives in torch the tensor that it was given, where it changes nothing. Of all else the result is a tensor of its
+# own, also where a network needs no layer for it, as for one that is joined alone or summed over nothing: a change in
+# place of the one must not be seen in the other. Views are other Tensors already.
+_ITSELF = frozenset((
+    "alpha_dropout", "as_tensor", "atleast_1d", "atleast_2d", "atleast_3d", "bfloat16", "bool", "broadcast_tensors",
+    "byte", "cast", "conj", "conj_physical", "cpu", "cuda", "double", "dropout", "dropout1d", "dropout2d", "dropout3d",
+    "feature_alpha_dropout", "float", "half", "int", "long", "positive", "real", "resolve_conj", "resolve_neg",
+    "sum_to_size", "to", "type", "type_as",
 ))  # fmt: skip
 
 
@@ -366,7 +384,8 @@ def public(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     trtnn's that names it.
     """
     door = functools.cache(lambda: _Door(function, name))  # of most functions a network needs none
-    copies = name.rpartition(".")[2] in _COPIES
+    plain = name.rpartition(".")[2]
+    copies = plain not in _ITSELF and not plain.endswith("_")
     usual: set[tuple] = set()  # the types and keywords of calls that pass as they are
 
     @functools.wraps(function)
@@ -386,7 +405,10 @@ def public(function: Callable[..., Any], name: str) -> Callable[..., Any]:
             if explained is None:
                 raise
             raise explained from error
-        return _apart(result, call.__name__, args, kwargs) if copies else result
+        if not copies:
+            return result
+        apart = _apart(result, plain, args, kwargs)
+        return result if apart is not result and door().changes(args, kwargs) else apart
 
-    call.__name__ = call.__qualname__ = name.rpartition(".")[2]
+    call.__name__ = call.__qualname__ = plain
     return call

@@ -39,7 +39,7 @@ def cartesian_prod(*tensors: Tensor) -> Tensor:
         _expect_vector(vector, "cartesian_prod")
     expect_one_type("cartesian_prod", *vectors)
     if len(vectors) == 1:
-        return vectors[0]
+        return vectors[0].view_of_all()
     return stack([flatten(grid) for grid in meshgrid(*vectors)], 1)
 
 

@@ -6,7 +6,7 @@ from trtnn.dtypes import bool_, int32
 from trtnn.errors import DTypeError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand
-from trtnn.ops._promotion import align, cast, chosen, filler, graph_of, promote, promoted_dtype
+from trtnn.ops._promotion import align, cast, chosen, expect_held, filler, graph_of, promote, promoted_dtype
 from trtnn.ops.arithmetic import check_broadcast, elementwise
 from trtnn.ops.shaping import with_ndim
 
@@ -155,6 +155,9 @@ def where(condition: Operand, input: Operand, other: Operand) -> Tensor:
     if condition.dtype is not bool_:
         raise DTypeError(f"where in {condition.graph.where} takes a bool condition, not {condition.dtype.name}")
     graph, ndim = condition.graph, max(getattr(value, "ndim", 0) for value in (condition, input, other))
+    for number, beside in ((input, other), (other, input)):
+        if isinstance(number, int):
+            expect_held(number, promoted_dtype(number, beside, graph=graph), "where", graph)
     input = chosen(input, other, ndim, graph)
     a, b = align(input, chosen(other, input, ndim, graph), graph=graph)
     ndim = max(ndim, a.ndim)

@@ -20,6 +20,7 @@ from trtnn.ops._arguments import (
     each_of,
     expect_channels,
     expect_floating,
+    expect_parts,
     ntuple,
     shape_of_weights,
 )
@@ -100,6 +101,7 @@ def _conv(
     out_channels, in_channels, *kernel = shape_of_weights(weight, n + 2, f"the weight of {what}")
     images = as_images(input, n, what)
     expect_floating(input, what)
+    expect_parts(groups, "groups")
     expect_channels(input, in_channels * groups, what, -n - 1)
     if out_channels % groups:
         raise ShapeError(f"{what} in {input.graph.where}: {out_channels} output channels in {groups} groups")
@@ -328,6 +330,7 @@ def _conv_transpose(
     if isinstance(bias, Tensor):
         result = _conv_transpose(n, what, input, weight, None, stride, padding, output_padding, groups, dilation)
         return add(result, reshape(bias, (-1, *(1,) * n)))
+    expect_parts(groups, "groups")
     in_channels, out_per_group, *_ = shape_of_weights(weight, n + 2, f"the weight of {what}")
     images = as_images(input, n, what)
     expect_floating(input, what)
@@ -413,16 +416,18 @@ def fold(
     Where windows overlap, their elements are added. The arguments for the sides are those of :func:`unfold`.
 
     Args:
-        input: (batch, channels · kernel height · kernel width, windows).
+        input: (batch, channels · kernel height · kernel width, windows); the batch may be missing.
         output_size: (H, W).
 
     Returns:
-        (batch, channels, *output_size).
+        (batch, channels, *output_size), without the batch where input has none.
 
     Raises:
         ShapeError: the input has another number of rows or of windows, or a dynamic length leaves open whether windows
             end where it does.
     """
+    if input.ndim == 2:
+        return squeeze(fold(unsqueeze(input, 0), output_size, kernel_size, dilation, padding, stride), 0)
     size: tuple[Length, ...] = tuple(output_size) if isinstance(output_size, Sequence) else (output_size,) * 2
     if len(size) == 2 and not is_static(size):
         size = tuple(side if isinstance(side, Size) else ntuple(side, 1, "output_size")[0] for side in size)

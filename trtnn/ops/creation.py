@@ -14,6 +14,7 @@ from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.graph.graph import Graph
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Number, Operand
+from trtnn.ops._inplace import repeating
 from trtnn.ops._promotion import cast, converted, default_dtype, here, index_dtype, promote, promoted_dtype
 from trtnn.ops._sizes import number_tensor, shape_tensor
 from trtnn.ops.arithmetic import add, maximum, mul, sub
@@ -48,7 +49,10 @@ def _filled(graph: Graph, shape: Sequence[Length], value: Any, dtype: Any) -> Te
     if isinstance(value, Tensor):
         if value.shape:
             raise ShapeError(f"a tensor is filled with one number, not with a tensor of shape {value.shape}")
-        return expand(value if dtype is None else cast(value, dtype), tuple(shape))
+        if dtype is None:  # that of a number of its kind, as torch has it
+            example = False if value.dtype is bool_ else 0.0 if value.dtype.is_floating_point else 0
+            dtype = default_dtype(example, graph)
+        return expand(cast(value, dtype), tuple(shape))
     kind = default_dtype(value, graph) if dtype is None else as_dtype(dtype)
     return expand(graph.constant(converted(value, kind), kind), tuple(shape))
 
@@ -113,8 +117,8 @@ def as_tensor(data: Any, dtype: Any = None) -> Tensor:
 
 
 def new_tensor(input: Tensor, data: Any, *, dtype: Any = None) -> Tensor:
-    """Return :func:`tensor` of ``data``; ``input`` has no influence."""
-    return tensor(data, dtype=dtype)
+    """Return :func:`tensor` of ``data``, in the type of ``input`` where there is no ``dtype``."""
+    return tensor(data, dtype=input.dtype if dtype is None else dtype)
 
 
 def full(size: Sequence[Length], fill_value: Number | Tensor, *, dtype: Any = None) -> Tensor:
@@ -196,6 +200,8 @@ def arange(
             )
         if not math.isfinite(float(last) - float(first)):
             raise ArgumentError(f"arange from {first} to {last} has no end")
+        if math.isnan(step):
+            raise ArgumentError("arange by NaN holds nothing")
         numbers = np.arange(first, last, step) if step else np.zeros(0)
         if not numbers.size:
             raise ArgumentError(f"arange from {first} to {last} by {step} holds nothing")
@@ -266,6 +272,8 @@ def linspace(start: Number | Tensor, end: Number | Tensor, steps: Length, *, dty
     if isinstance(start, (Tensor, Size, SymFloat)) or isinstance(end, (Tensor, Size, SymFloat)):
         return _between(start, end, at, late, kind)
     if not kind.is_floating_point:
+        if not (math.isfinite(start) and math.isfinite(end)):
+            raise ArgumentError(f"linspace from {start} to {end} as {kind.name}", "its ends are whole numbers then")
         start, end = int(start), int(end)
     step = (end - start) / max(steps - 1, 1)
     numbers = np.where(late & (steps > 1), end - step * at[::-1], start + step * at)
@@ -307,6 +315,9 @@ def eye(n: Length, m: Length | None = None, *, dtype: Any = None) -> Tensor:
     Raises:
         ArgumentError: there are no rows or no columns.
     """
+    for side in (n, m):
+        if isinstance(side, bool) or not isinstance(side, (int, np.integer, Size, type(None))):
+            raise ArgumentError(f"eye takes ints, not {side!r}")
     if n < 1 or (m is not None and m < 1):
         raise ArgumentError(f"eye of {n if m is None else (n, m)} holds nothing", "TensorRT has no empty tensors here")
     if not (isinstance(n, Size) or isinstance(m, Size)):
@@ -331,9 +342,12 @@ def meshgrid(*tensors: Tensor | Sequence[Tensor], indexing: str | None = None) -
     if indexing == "xy":
         order[:2] = order[:2][::-1]
     lengths = [vectors[i].numel() for i in order]
-    return tuple(
-        expand(reshape(vector, [-1 if at == i else 1 for at in order]), lengths) for i, vector in enumerate(vectors)
-    )
+    return tuple(_grid(vector, [-1 if at == i else 1 for at in order], lengths) for i, vector in enumerate(vectors))
+
+
+@repeating
+def _grid(vector: Tensor, shape: Sequence[int], lengths: Sequence[Length]) -> Tensor:
+    return expand(reshape(vector, shape), lengths)
 
 
 def on_diagonal(graph: Graph, rows: Length, columns: Length, offset: int = 0) -> Tensor:

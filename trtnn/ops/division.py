@@ -17,7 +17,7 @@ from trtnn.dtypes import DType, bfloat16, float16, float32, int32, int64
 from trtnn.errors import ArgumentError, DTypeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand, expect_number
-from trtnn.ops._promotion import align, cast, graph_of, promote, wide
+from trtnn.ops._promotion import align, cast, converted, graph_of, promote, wide
 from trtnn.ops.arithmetic import add, elementwise, maximum, mul, sub, trunc
 from trtnn.ops.arithmetic import div as quotient
 from trtnn.ops.comparison import eq, gt, isinf, logical_and, logical_not, lt, ne, where
@@ -183,7 +183,7 @@ def _of_integers(a: Tensor, b: Tensor, divisor: Operand) -> tuple[Tensor, Tensor
     TensorRT 10.7 was reported to give -1 for 18542495 % 32: FLOOR_DIV had taken the quotient in fp32, rounded up. So
     what the quotient leaves is divided again, which such an error leaves within one of the right one, and is corrected.
     """
-    number = int(divisor) if isinstance(divisor, (int, np.integer)) else None
+    number = int(converted(divisor, a.dtype)) if isinstance(divisor, (int, np.integer)) else None
     if number == 0:
         raise ArgumentError(f"a division of integers by 0 in {a.graph.where}")
     whole = elementwise("FLOOR_DIV", a, b)
@@ -193,7 +193,8 @@ def _of_integers(a: Tensor, b: Tensor, divisor: Operand) -> tuple[Tensor, Tensor
     if number is not None:
         below, beyond = (lt(rest, 0), gt(rest, number - 1)) if number > 0 else (gt(rest, 0), lt(rest, number + 1))
     else:
-        below, beyond = _apart(rest, rest, b), logical_not(lt(abs(rest), abs(b)))
+        # without magnitudes: the least integer has none
+        below, beyond = _apart(rest, rest, b), logical_not(where(lt(b, 0), gt(rest, b), lt(rest, b)))
     whole = where(below, sub(whole, 1), where(beyond, add(whole, 1), whole))
     rest = where(below, add(rest, b), where(beyond, sub(rest, b), rest))
     return whole, rest

@@ -9,6 +9,7 @@ from collections.abc import Sequence, Set
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand, expect_floating
+from trtnn.ops._inplace import seen
 from trtnn.ops._promotion import promote
 from trtnn.ops.arithmetic import mul
 from trtnn.ops.diagonals import diagonal
@@ -33,6 +34,8 @@ def einsum(equation: str, *operands: Operand) -> Tensor:
         ShapeError: a letter stands for two lengths.
     """
     listed = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else list(operands)
+    if not listed:
+        raise ArgumentError(f"einsum {equation!r} takes at least one operand")
     tensors = promote(*listed)
     expect_floating(tensors[0], "einsum")
     terms, result = _terms(equation.replace(" ", ""), tensors)
@@ -45,9 +48,7 @@ def einsum(equation: str, *operands: Operand) -> Tensor:
         tensors, terms = [product, *tensors[2:]], [term, *terms[2:]]
     product, term = _summed(tensors[0], terms[0], set(result))
     product = permute(product, [term.index(letter) for letter in result])
-    if whole is not None and product is not whole:
-        product.share_memory_of(whole)
-    return product
+    return product if whole is None else seen(whole, product)
 
 
 def _summed(tensor: Tensor, term: str, wanted: Set[str]) -> tuple[Tensor, str]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
-from trtnn.ops._arguments import Indices, count_windows, expect_ndim, normalize_dim, ntuple
+from trtnn.ops._arguments import Indices, count_windows, expect_ndim, expect_parts, normalize_dim, ntuple
 from trtnn.ops._promotion import cast, expect_one_type, filler, index_dtype
 from trtnn.ops.arithmetic import add
 from trtnn.ops.comparison import eq, where
@@ -22,9 +22,9 @@ from trtnn.ops.creation import numbers_below
 from trtnn.ops.indexing import as_indices, checked_indices, take
 from trtnn.ops.padding import lengthened, pad
 from trtnn.ops.reduction import sum
-from trtnn.ops.shaping import along, movedim, permute, reshape, unsqueeze
+from trtnn.ops.shaping import along, movedim, permute, reshape, squeeze, unsqueeze
 from trtnn.ops.tiling import expand
-from trtnn.shapes.symbolic import Length, same_shape
+from trtnn.shapes.symbolic import Length, same, same_shape
 
 
 def _vector(value: Any) -> Any:
@@ -214,16 +214,19 @@ def unfold(
     """Return each window as a column, as ``torch.nn.functional.unfold``; what is out of the input is 0.
 
     Args:
-        input: (batch, channels, height, width).
+        input: (batch, channels, height, width); the batch may be missing.
         kernel_size, dilation, padding, stride: an int for both sides, or one for each, as of :func:`conv2d`.
 
     Returns:
-        (batch, channels · kernel height · kernel width, windows), the windows row by row.
+        (batch, channels · kernel height · kernel width, windows), the windows row by row, without the batch where
+        input has none.
 
     Raises:
         ShapeError: the input has another number of dimensions, or no window fits.
         ArgumentError: an argument is not an int for each side, or is too small.
     """
+    if input.ndim == 3:
+        return squeeze(unfold(unsqueeze(input, 0), kernel_size, dilation, padding, stride), 0)
     expect_ndim(input, (4,), "unfold", "(batch, channels, height, width)")
     kernel, dilation = ntuple(kernel_size, 2, "kernel_size"), ntuple(dilation, 2, "dilation")
     padding, stride = ntuple(padding, 2, "padding"), ntuple(stride, 2, "stride")
@@ -247,5 +250,9 @@ def windows(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     if not input.shape:
         return reshape(windows(reshape(input, (1,)), dimension, size, step), (1,))
     axis = normalize_dim(dimension, input.ndim)
+    expect_parts(size, "the size of a window")
+    expect_parts(step, "the step between windows")
     taps = _places(input.shape[axis], size, 1, 0, step, "unfold")
-    return movedim(take(input, taps, axis), axis, -1)
+    result = movedim(take(input, taps, axis), axis, -1)
+    result.repeats = step < size and not same(result.shape[axis], 1)
+    return result

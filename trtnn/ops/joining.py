@@ -47,7 +47,14 @@ def is_nothing(value: Operand) -> bool:
 
 
 def stack(tensors: Sequence[Operand], dim: int = 0) -> Tensor:
-    """Join tensors of one shape along a new dimension."""
+    """Join tensors of one shape along a new dimension.
+
+    Raises:
+        ArgumentError: there is no tensor.
+        ShapeError: their shapes differ.
+    """
+    if not tensors:
+        raise ArgumentError("stack takes at least one tensor")
     return cat([unsqueeze(tensor, dim) for tensor in promote(*tensors)], dim)
 
 

@@ -12,6 +12,7 @@ from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops import diagonals
 from trtnn.ops._arguments import Dims
+from trtnn.ops._inplace import viewing
 from trtnn.ops._promotion import cast, promote, wide
 from trtnn.ops.arithmetic import mul, whole_power
 from trtnn.ops.creation import eye
@@ -21,6 +22,8 @@ from trtnn.ops.missing import explain
 from trtnn.ops.norms import matrix_norm, vector_norm
 from trtnn.ops.products import cross_along
 from trtnn.ops.reduction import sum
+
+_diagonal = viewing(diagonals.diagonal)
 
 __all__ = [
     "cross",
@@ -79,7 +82,7 @@ def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
 
 def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
     """Return the diagonal of two dimensions as a new last dimension."""
-    return diagonals.diagonal(A, offset, dim1, dim2)
+    return _diagonal(A, offset, dim1, dim2)
 
 
 def matmul(input: Tensor, other: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand
 from trtnn.ops._promotion import cast
 from trtnn.ops.activation import tanh
-from trtnn.ops.arithmetic import add, clamp, div, maximum, mul, pow, sub
+from trtnn.ops.arithmetic import add, clamp, div, maximum, minimum, mul, pow, sub
 from trtnn.ops.carrying import carried, carried_floats
 from trtnn.ops.comparison import eq, isinf, isnan, le, logical_and, lt, where
 from trtnn.ops.unary import abs, exp, log, neg, round
@@ -73,7 +73,7 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
     """
     (x,), dtype = carried(input)
     if eps is not None:
-        x = clamp(x, eps, 1 - eps)
+        x = clamp(x, eps, 1 - eps) if eps <= 0.5 else where(lt(x, eps), eps, minimum(x, 1 - eps))  # as torch compares
     return cast(log(div(x, sub(1.0, x))), dtype)
 
 

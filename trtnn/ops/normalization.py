@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from trtnn.dtypes import bool_
 from trtnn.errors import ShapeError, UnsupportedError
 from trtnn.graph.edges import to_compute
 from trtnn.graph.tensor import Tensor
@@ -16,11 +17,13 @@ from trtnn.ops._arguments import (
     expect_channels,
     expect_floating,
     expect_ndim,
+    expect_parts,
     normalize_dim,
     shape_of_weights,
 )
 from trtnn.ops._promotion import align, cast, wide
 from trtnn.ops.arithmetic import add, check_broadcast, div, maximum, mul, pow, square, sub
+from trtnn.ops.comparison import where
 from trtnn.ops.norms import norm
 from trtnn.ops.padding import pad
 from trtnn.ops.reduction import mean, sum
@@ -188,6 +191,7 @@ def group_norm(
         DTypeError: the input holds no fractions.
     """
     expect_floating(input, "group_norm")
+    expect_parts(num_groups, "num_groups")
     if input.ndim < 2 or input.shape[1] % num_groups:
         raise ShapeError(
             f"group_norm of {num_groups} groups in {input.graph.where} got an input of shape {input.shape}"
@@ -275,12 +279,44 @@ def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: flo
     expect_floating(input, "local_response_norm")
     if input.ndim < 3:
         raise ShapeError(f"local_response_norm in {input.graph.where} takes (batch, channels, ...), not {input.shape}")
-    values, channels = wide(input), input.shape[1]
-    squares = pad(square(values), [*(0, 0) * (input.ndim - 2), size // 2, (size - 1) // 2])
-    total = squares[:, :channels]
-    for shift in range(1, size):
-        total = add(total, squares[:, shift : shift + channels])
+    expect_parts(size, "size")
+    values = wide(input)
+    total = _neighbours(square(values), size // 2, (size - 1) // 2)
     return cast(div(values, pow(add(mul(total, alpha / size), k), beta)), input.dtype)
+
+
+def cross_map_lrn(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+    """Return x / (k + alpha / size · sum of x² of neighbouring channels)^beta, carried in fp32.
+
+    The sum is torch's: of as many channels before each as behind it, (size - 1) // 2, and of channel 0 in all behind
+    these, where torch moves its window on without it.
+
+    Args:
+        input: (batch, channels, height, width).
+
+    Raises:
+        ShapeError: it has other dimensions.
+    """
+    expect_ndim(input, (4,), "CrossMapLRN2d", "(batch, channels, height, width)")
+    expect_floating(input, "CrossMapLRN2d")
+    expect_parts(size, "size")
+    values, reach = wide(input), (size - 1) // 2
+    squares = square(values)
+    total, channels = _neighbours(squares, reach, reach), input.shape[1]
+    if channels > reach + 1:
+        stays = np.arange(channels).reshape(1, -1, 1, 1) > reach
+        total = add(total, where(input.graph.constant(stays, bool_), squares[:, :1], 0.0))
+    return cast(div(values, pow(add(mul(total, alpha / size), k), beta)), input.dtype)
+
+
+def _neighbours(values: Tensor, before: int, behind: int) -> Tensor:
+    """Return the sum of each channel and of so many before and behind it."""
+    channels = values.shape[1]
+    padded = pad(values, [*(0, 0) * (values.ndim - 2), before, behind])
+    total = padded[:, :channels]
+    for shift in range(1, before + behind + 1):
+        total = add(total, padded[:, shift : shift + channels])
+    return total
 
 
 def cosine_similarity(x1: Operand, x2: Operand, dim: int = 1, eps: float = 1e-8) -> Tensor:

@@ -9,13 +9,14 @@ from typing import Any
 from trtnn.dtypes import as_dtype, float32, result_type
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
-from trtnn.ops._arguments import Dims, expect_floating, normalize_dim
+from trtnn.ops._arguments import Dims, expect_floating, normalize_dim, normalize_dims
 from trtnn.ops._promotion import cast, wide
 from trtnn.ops.arithmetic import pow, square
 from trtnn.ops.comparison import ne
 from trtnn.ops.reduction import amax, amin, sum
 from trtnn.ops.shaping import reshape
 from trtnn.ops.unary import abs, sqrt
+from trtnn.shapes.symbolic import same
 
 _SINGULAR = ("nuc", 2, -2)
 
@@ -55,12 +56,20 @@ def norm(
         result = (amax if p > 0 else amin)(abs(values), dim, keepdim)
     elif p == 0:
         result = sum(cast(ne(values, 0), float32), dim, keepdim)
+    elif isinstance(p, (int, float)) and not math.isnan(p) and _is_of_one(values, dim):  # a power may be beyond floats
+        result = amax(abs(values), dim, keepdim)
     elif isinstance(p, (int, float)):
         powers = sum(abs(values) if p == 1 else pow(abs(values), p), dim, keepdim)
         result = powers if p == 1 else pow(powers, 1 / p)
     else:
         raise UnsupportedError(f"norm with p={p!r}", "known: numbers, infinity and 'fro'")
     return cast(result, input.dtype)
+
+
+def _is_of_one(values: Tensor, dim: Dims) -> bool:
+    """Return whether each vector along dimensions has one element."""
+    lengths = values.shape or (1,)
+    return all(same(lengths[axis], 1) for axis in normalize_dims(dim, len(lengths)))
 
 
 def vector_norm(x: Tensor, ord: float = 2, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:

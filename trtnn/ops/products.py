@@ -9,7 +9,7 @@ from trtnn.dtypes import bool_
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Number, Operand, is_always, normalize_dim
-from trtnn.ops._promotion import align, cast, promote, wide
+from trtnn.ops._promotion import align, cast, promote, promoted_dtype, wide
 from trtnn.ops.arithmetic import add, mul, sub
 from trtnn.ops.matrix import bmm, matmul, mm, mv
 from trtnn.ops.reduction import sum
@@ -67,7 +67,8 @@ def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Number = 1, alpha: 
         beta, alpha = bool(beta), bool(alpha)
     elif isinstance(beta, bool) or isinstance(alpha, bool):
         raise DTypeError("addr of numbers takes numbers as beta and alpha, not bools")
-    return _added(input, product, beta, alpha)
+    dtype = promoted_dtype(input, product, graph=input.graph)  # before a fraction makes fp32 of integers
+    return _added(cast(input, dtype), cast(product, dtype), beta, alpha)
 
 
 def tensordot(a: Tensor, b: Tensor, dims: int | Sequence[int] | Sequence[Sequence[int]] = 2) -> Tensor:
@@ -86,6 +87,8 @@ def tensordot(a: Tensor, b: Tensor, dims: int | Sequence[int] | Sequence[Sequenc
             raise ArgumentError(f"tensordot over {dims} dimensions of shapes {a.shape} and {b.shape}")
         of_a, of_b = list(range(a.ndim - dims, a.ndim)), list(range(dims))
     else:
+        if len(dims) != 2:
+            raise ArgumentError(f"tensordot takes dims as an int or a sequence for each tensor, not {dims!r}")
         of_a, of_b = (list(d) if isinstance(d, Sequence) else [d] for d in dims)
         of_a, of_b = [normalize_dim(d, a.ndim) for d in of_a], [normalize_dim(d, b.ndim) for d in of_b]
     if len(of_a) == len(of_b):  # a length of 1 broadcasts: every element of the other is multiplied with the same

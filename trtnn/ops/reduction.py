@@ -136,6 +136,8 @@ def var(
     lengths = input.shape or (1,)
     count = math.prod(lengths[axis] for axis in normalize_dims(dim, len(lengths)))
     less = int(unbiased) if correction is None else correction
+    if not math.isfinite(less):
+        raise ArgumentError(f"correction is a finite number, not {less}")
     if count <= math.floor(less):
         raise ArgumentError(f"the variance of {count} elements with correction {less} in {input.graph.where}")
     result = mean(squares, dim, keepdim)

@@ -18,7 +18,7 @@ def reshaping_in_place(function: Callable[..., Tensor]) -> Callable[..., Tensor]
     @functools.wraps(function)
     def changed(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         result = function(input, *args, **kwargs)
-        input.value, input.shape = result.value, result.shape
+        input.reshape_alone(result)
         return input
 
     return changed

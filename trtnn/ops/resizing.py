@@ -38,7 +38,11 @@ def _resize_scale(length: int, factor: float) -> float:
 
 def _scaled(length: Length, factor: float) -> tuple[Length, float]:
     """Return floor(length · factor), and the scale that TensorRT comes to it by."""
+    if not (math.isfinite(factor) and factor > 0):
+        raise ArgumentError(f"a scale_factor is a number above 0, not {factor}")
     if isinstance(length, int):
+        if length * factor >= 2**31:
+            raise ShapeError(f"interpolate of a length of {length} by {factor}, beyond what a dimension holds")
         return math.floor(length * factor), _resize_scale(length, factor)
     share = Fraction(factor)
     if max(share.numerator, share.denominator) > 1 << 10:  # a product with less is exact in single precision

@@ -19,7 +19,7 @@ from trtnn.ops.padding import lengthened
 from trtnn.ops.reduction import amax, amin, any, prod, sum
 from trtnn.ops.shaping import along, reshape, unsqueeze
 from trtnn.ops.tiling import expand
-from trtnn.shapes.symbolic import same, same_shape
+from trtnn.shapes.symbolic import Size, same, same_shape
 
 _REDUCTIONS = ("sum", "prod", "mean", "amax", "amin")
 _OF_SCATTER = {"add": "sum", "multiply": "prod"}
@@ -160,6 +160,8 @@ def _put_over(input: Tensor, part: Tensor) -> Tensor:
     for axis, (n, m) in enumerate(zip(input.shape, part.shape, strict=True)):
         if not same(n, m):
             line = numbers_below(n, "float32")
+            if isinstance(m, Size) and not isinstance(line, Tensor):
+                line = input.graph.constant(line, float32)
             near = lt(line, m) if isinstance(line, Tensor) else input.graph.constant(line < m, bool_)
             near = along(near, axis, input.ndim)
             mask = near if mask is None else logical_and(mask, near)

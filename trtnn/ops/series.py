@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,8 @@ def logspace(start: float, end: float, steps: int, base: float = 10.0, *, dtype:
     """
     if steps < 1:
         raise ArgumentError(f"logspace of {steps} numbers holds nothing")
+    if not (math.isfinite(start) and math.isfinite(end)):
+        raise ArgumentError(f"logspace from {start} to {end}: its ends are finite")
     kind = None if dtype is None or steps == 1 else as_dtype(dtype)
     if kind is bool_:
         raise DTypeError("logspace as bool", "it takes a type of numbers")

@@ -10,7 +10,7 @@ import numpy as np
 
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.graph.tensor import Tensor
-from trtnn.ops._arguments import normalize_dim, normalize_dims
+from trtnn.ops._arguments import expect_parts, normalize_dim, normalize_dims
 from trtnn.ops._sizes import shape_tensor
 from trtnn.shapes.symbolic import Length, Size, same, same_shape
 
@@ -162,6 +162,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
         ShapeError: r² does not divide the channels.
     """
     r = upscale_factor
+    expect_parts(r, "upscale_factor")
     if input.ndim < 3 or input.shape[-3] % (r * r):
         raise ShapeError(f"pixel_shuffle by {r} in {input.graph.where} takes (..., C·{r * r}, H, W), not {input.shape}")
     *batch, channels, height, width = input.shape
@@ -177,6 +178,7 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
         ShapeError: r does not divide the height and the width.
     """
     r = downscale_factor
+    expect_parts(r, "downscale_factor")
     if input.ndim < 3 or input.shape[-2] % r or input.shape[-1] % r:
         raise ShapeError(
             f"pixel_unshuffle by {r} in {input.graph.where} takes (..., C, H·{r}, W·{r}), not {input.shape}"
@@ -193,6 +195,7 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
     Raises:
         ShapeError: the channels do not divide into so many groups.
     """
+    expect_parts(groups, "groups")
     if input.ndim < 3 or input.shape[1] % groups:
         raise ShapeError(f"channel_shuffle by {groups} in {input.graph.where} got an input of shape {input.shape}")
     batch, channels, *lengths = input.shape

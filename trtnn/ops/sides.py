@@ -9,7 +9,7 @@ import numpy as np
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Operand, normalize_dim
-from trtnn.ops._inplace import viewing
+from trtnn.ops._inplace import repeating, viewing
 from trtnn.ops._promotion import promote
 from trtnn.ops.constants import numbers_of
 from trtnn.ops.indexing import getitem
@@ -17,10 +17,10 @@ from trtnn.ops.joining import cat
 from trtnn.ops.padding import pad
 from trtnn.ops.shaping import reshape, unpacked
 from trtnn.ops.tiling import expand
-from trtnn.shapes.symbolic import Length, Size, broadcast
+from trtnn.shapes.symbolic import Length, Size, broadcast, same_shape
 
 # Each result is a view of its own tensor, as in torch.
-_reshaped, _expanded = viewing(reshape), viewing(expand)
+_reshaped, _expanded = viewing(reshape), repeating(expand)
 
 
 def _each(tensors: Sequence[Tensor | Sequence[Tensor]], ndim: int) -> Tensor | tuple[Tensor, ...]:
@@ -52,31 +52,33 @@ def atleast_3d(*tensors: Tensor | Sequence[Tensor]) -> Tensor | tuple[Tensor, ..
     return _each(tensors, 3)
 
 
-def _some(tensors: Sequence[Operand], what: str) -> list[Tensor]:
+def _some(tensors: Sequence[Operand], what: str, ndim: int = 0) -> list[Tensor]:
+    """Return tensors of one type and of at least so many dimensions, which count in what type they come to."""
     if not tensors:
         raise ArgumentError(f"{what} takes at least one tensor")
-    return promote(*tensors)
+    lifted = [_at_least(tensor, ndim) if isinstance(tensor, Tensor) else tensor for tensor in tensors]
+    return [_at_least(tensor, ndim) for tensor in promote(*lifted)]
 
 
 def hstack(tensors: Sequence[Operand]) -> Tensor:
     """Join tensors side by side: along dimension 1, or 0 where they are vectors."""
-    parts = [_at_least(tensor, 1) for tensor in _some(tensors, "hstack")]
+    parts = _some(tensors, "hstack", 1)
     return cat(parts, 0 if parts[0].ndim == 1 else 1)
 
 
 def vstack(tensors: Sequence[Operand]) -> Tensor:
     """Join tensors one below the other: along dimension 0; vectors are rows."""
-    return cat([_at_least(tensor, 2) for tensor in _some(tensors, "vstack")], 0)
+    return cat(_some(tensors, "vstack", 2), 0)
 
 
 def dstack(tensors: Sequence[Operand]) -> Tensor:
     """Join tensors one behind the other: along dimension 2; see :func:`atleast_3d`."""
-    return cat([_at_least(tensor, 3) for tensor in _some(tensors, "dstack")], 2)
+    return cat(_some(tensors, "dstack", 3), 2)
 
 
 def column_stack(tensors: Sequence[Operand]) -> Tensor:
     """Join tensors side by side; vectors are columns."""
-    columns = _some(tensors, "column_stack")
+    columns = _some(tensors, "column_stack", 1)
     return hstack([reshape(tensor, (-1, 1)) if tensor.ndim < 2 else tensor for tensor in columns])
 
 
@@ -110,7 +112,7 @@ def broadcast_tensors(*tensors: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]
     shape = broadcast(*((*(1,) * (ndim - tensor.ndim), *tensor.shape) for tensor in every)) if every else ()
     if shape is None:
         raise ShapeError(f"shapes {', '.join(str(tensor.shape) for tensor in every)} do not broadcast together")
-    return tuple(_expanded(tensor, shape) for tensor in every)
+    return tuple(tensor if same_shape(tensor.shape, shape) else _expanded(tensor, shape) for tensor in every)
 
 
 def tensor_split(

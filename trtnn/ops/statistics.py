@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from trtnn.dtypes import NARROW, bool_
+from trtnn.dtypes import NARROW, DType, bool_
 from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Dims, expect_floating, expect_number, normalize_dim
-from trtnn.ops._promotion import cast, floating, wide
+from trtnn.ops._promotion import cast, floating, promote, wide
 from trtnn.ops.arithmetic import add, div, mul, sub
 from trtnn.ops.comparison import isnan, logical_not, ne, where
 from trtnn.ops.indexing import narrow
@@ -75,7 +75,8 @@ def nanmean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: An
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     """Return the p-norm of input - other, broadcast; see :func:`norm`."""
     expect_floating(input, "dist")
-    return cast(norm(wide(sub(input, other)), p), input.dtype)
+    apart = sub(input, other)
+    return cast(norm(wide(apart), p), apart.dtype)
 
 
 def diff(
@@ -107,13 +108,19 @@ def diff(
     return input
 
 
+def _area_dtype(y: Tensor, x: Tensor | None) -> DType:
+    return floating(y).dtype if x is None else promote(y, x, floating=True)[0].dtype
+
+
 def _areas(y: Tensor, x: Tensor | None, dx: float, dim: int, what: str) -> Tensor:
     """Return the area between each two neighbours along a dimension, carried in fp32."""
     if x is not None and dx != 1:
         raise ArgumentError(f"{what} takes x or dx, not both")
     expect_number(y, what)
-    if y.dtype in NARROW:
-        raise DTypeError(f"{what} in {y.graph.where} takes floating-point input, not {y.dtype.name}", "cast it first")
+    for tensor in (y,) if x is None else (y, x):
+        if tensor.dtype in NARROW:
+            got = tensor.dtype.name
+            raise DTypeError(f"{what} in {y.graph.where} takes floating-point input, not {got}", "cast it first")
     axis = normalize_dim(dim, y.ndim)
     values = wide(floating(y))
     count = y.shape[axis] - 1
@@ -133,7 +140,7 @@ def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, dim: int = -
         x: where the values lie: a vector, or as many as there are values.
         dx: how far apart they lie, where there is no ``x``.
     """
-    dtype = floating(y).dtype
+    dtype = _area_dtype(y, x)
     axis = normalize_dim(dim, y.ndim)
     if same(y.shape[axis], 1):
         return expand(y.graph.constant(0, dtype), (*y.shape[:axis], *y.shape[axis + 1 :]))
@@ -142,4 +149,4 @@ def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, dim: int = -
 
 def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1, dim: int = -1) -> Tensor:
     """Return the area under values up to each but the first; see :func:`trapezoid`."""
-    return cast(cumsum(_areas(y, x, dx, dim, "cumulative_trapezoid"), dim), floating(y).dtype)
+    return cast(cumsum(_areas(y, x, dx, dim, "cumulative_trapezoid"), dim), _area_dtype(y, x))
