@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.helpers import numbers, trace
 from tests.viewer.engines import DYNAMIC, Net, loaded
-from trtnn import Dim, Input, functional, modules
+from trtnn import Dim, Input, Module, functional, modules
 from trtnn.dtypes import float16, float32
 from trtnn.errors import ArgumentError
 from trtnn.quantization import quantize
@@ -184,9 +184,49 @@ def test_weights_that_are_not_finite_are_counted_apart():
     none = weight_facts("kernel", np.array([np.nan], np.float16), (1,))
     assert (none.least, none.largest, none.counts, none.not_finite) == (None, None, [], 1)
     same = weight_facts("kernel", np.full(3, 5.0, np.float32), (3,))
-    assert (same.least, same.largest, sum(same.counts)) == (5, 5, 3)
+    assert (same.least, same.largest, same.counts) == (5, 5, [])  # a range of one number has no parts
     whole = weight_facts("weights", np.array([-3, 4], np.int32), (2,))
     assert (whole.least, whole.largest, whole.dtype) == (-3, 4, "int32")
+
+
+LARGEST = float(np.finfo(np.float32).max)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array([1, np.nextafter(np.float32(1), np.float32(2)), 1], np.float32),
+        np.array([0, 1e-45], np.float32),
+        np.array([-LARGEST, 0, 1e38, LARGEST], np.float32),
+        np.array([6e4, -6e4, 0, 3], np.float16),
+        np.array([True, False, True]),
+        np.array([-(2**63), 2**62, 2**63 - 1], np.int64),
+        numbers(70_000),  # of more than one block
+    ],
+    ids=["neighbours", "subnormal", "all of fp32", "fp16", "bool", "int64", "many"],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_histogram_of_any_range(array):
+    """As NumPy counts in a type that is wide enough for all of them."""
+    shown = weight_facts("weights", array, array.shape)
+    expected, edges = np.histogram(array.astype(np.longdouble), BINS)
+    assert (shown.least, shown.largest) == (float(edges[0]), float(edges[-1]))
+    assert shown.counts == expected.tolist()
+
+
+@pytest.mark.parametrize("number", [np.float32(-LARGEST), np.float32(1e-45), np.int64(2**63 - 1), np.bool_(True)])
+def test_weights_of_one_number_alone_have_no_histogram(number):
+    shown = weight_facts("weights", np.full(3, number), (3,))
+    assert (shown.least, shown.largest, shown.counts) == (float(number), float(number), [])
+
+
+def test_a_mask_that_is_filled_with_the_least_number_is_shown():
+    def forward(x, mask):
+        return functional.softmax(functional.masked_fill(x, mask, -LARGEST), -1)
+
+    network = trace(forward, (2, 4), Input((2, 4), "bool"))
+    least = {weight.least for row in network.facts().rows for weight in row.weights}
+    assert -LARGEST in least
 
 
 def test_lines_are_the_users():
@@ -284,6 +324,42 @@ def test_a_quantised_network():
     assert kinds.count("quantize") == kinds.count("dequantize") == 2
     told = {module.path: module.errors for module in facts.modules if module.errors}
     assert told == {row.path: {"int8": row.error} for row in report.modules}
+
+
+def test_a_quantised_network_moves_what_an_engine_would():
+    """An engine has quantised weights, and reads quantised numbers where a Dequantize stands before a layer."""
+    facts = quantize(loaded(), [numbers(1, 3, 32, 32)], skip=["head"]).trace(fp16=True).facts()
+    (conv,) = [row for row in facts.rows if (row.module, row.kind) == ("stem.conv", "convolution")]
+    assert conv.moved_bytes == 3 * 32 * 32 + 8 * 3 * 9 + 2 * 8 + 2 * 8 * 16 * 16  # in int8, and in fp16
+    own = {row.name.rpartition("/")[2]: row for row in facts.rows if row.module == "stem.conv"}
+    assert own["quantize"].moved_bytes == (2 + 1) * 3 * 32 * 32 + 4  # and the scale
+    for name in ("weight", "quantize_2", "dequantize", "dequantize_2"):
+        assert (own[name].moved_bytes, own[name].activation_bytes) == (0, 0), name
+    plain = loaded().trace().facts()
+    assert sum(row.moved_bytes for row in facts.rows) < sum(row.moved_bytes for row in plain.rows)
+    assert facts.about["quantised"] == "int8: 3 modules"
+    assert "quantised" not in plain.about
+
+
+def test_what_is_dequantised_for_an_output_is_written():
+    class Both(Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.act = modules.Conv2d(3, 8, 1), modules.SiLU()
+            self.inputs = {"x": Input((1, 3, 4, 4))}
+
+        def forward(self, x):
+            return self.act(y := self.conv(x)), y
+
+    model, declared = Both(), Both()
+    model.load_state_dict({name: numbers(*p.shape) for name, p in model.named_parameters()})
+    state = quantize(model, [numbers(1, 3, 4, 4)]).state_dict()
+    declared.load_state_dict({**state, "conv.output_scale": np.array([0.05], np.float32)})
+    rows = declared.trace().facts().rows
+    (last,) = [row for row in rows if row.outputs == ["output_1"]]
+    written = 4 * 8 * 4 * 4
+    assert (last.kind, last.moved_bytes, last.activation_bytes) == ("dequantize", 8 * 4 * 4 + 4 + written, written)
+    assert [row.moved_bytes for row in rows if row.inputs == ["output_1"]] == [2 * written]
 
 
 class Report:

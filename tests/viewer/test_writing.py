@@ -20,11 +20,12 @@ from tests import ROOT
 from tests.cli.conftest import run  # noqa: F401  a fixture
 from tests.helpers import ONE_TARGET, RUNS_HERE, message_of, numbers, trace
 from tests.standin import stand_in
-from tests.viewer.engines import inspected, times_of
+from tests.viewer.engines import inspected, loaded, times_of
 from trtnn import Dim, functional
 from trtnn.errors import ArgumentError, BackendError
 from trtnn.examples.digits import PICTURE, WEIGHTS
 from trtnn.models import from_state_dict
+from trtnn.quantization import quantize
 
 IMAGES = np.zeros((1, 3, 32, 32), np.float32)
 
@@ -139,6 +140,16 @@ def test_an_onnx_picture_has_symbolic_lengths(tmp_path):
     assert [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim] == ["batch", 3]
 
 
+@pytest.mark.parametrize(("dtype", "kind"), [("int8", onnx.TensorProto.INT8), ("fp8", onnx.TensorProto.FLOAT8E4M3FN)])
+def test_an_onnx_picture_has_the_types_that_are_quantised_to(dtype, kind, tmp_path):
+    made = quantize(loaded(), [IMAGES + 1], dtype=dtype).trace()
+    model = onnx.load(made.to_onnx_graph(tmp_path / "a.onnx"))
+    kinds = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
+    rounded = [node.output[0] for node in model.graph.node if node.op_type == "quantize"]
+    assert {kinds[name] for name in rounded} == {kind}
+    assert onnx.TensorProto.UNDEFINED not in kinds.values()
+
+
 def test_without_onnx_it_says_what_to_install(network, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert 'pip install "trtnn[onnx]"' in message_of(BackendError, network.to_onnx_graph, tmp_path / "a.onnx")
@@ -235,6 +246,15 @@ def test_an_engine_with_files_of_trtexec(run, saved, digits, tmp_path):  # noqa:
     assert result.err == f"error: {tmp_path / 'times.json'} holds no layer's time, so there is nothing to show of it\n"
 
 
+def test_a_network_beside_an_engine_is_of_the_size_that_is_asked(run, saved, tmp_path):  # noqa: F811
+    page = tmp_path / "p.html"
+    result = run("view", saved, "-o", page, "--against", WEIGHTS, "--size", 64, "--batch", 2, "--fp16")
+    assert (result.code, result.err) == (0, "")
+    _, second = data_of(page)
+    assert second["about"]["precision"] == "float16"
+    assert [tensor["shape"] for tensor in second["tensors"] if tensor["name"] == "images"] == [[2, 3, 64, 64]]
+
+
 def test_a_page_is_opened(run, browser, tmp_path, monkeypatch):  # noqa: F811
     page = tmp_path / "p.html"
     assert run("view", "resnet18", "-o", page, "--size", 32, "--open").code == 0
@@ -250,6 +270,10 @@ def test_a_page_is_opened(run, browser, tmp_path, monkeypatch):  # noqa: F811
     [
         (["resnet18", "--network", "resnet18"], "--network would change nothing here\n  resnet18 is no engine"),
         (["a.engine", "--fp16"], "--fp16 would change nothing here\n  a.engine is an engine"),
+        (
+            ["a.engine", "--size", "32", "--against", "b.engine"],
+            "--size would change nothing here\n  a.engine is an engine",
+        ),
         (["a.engine", "--weights", "a.pt"], "--weights would change nothing here\n  a.engine is an engine"),
         (["resnet18", "--samples", str(PICTURE)], "--samples is for a model with weights"),
         (["resnet19"], "there is no file resnet19, and no model of that name"),

@@ -66,12 +66,15 @@ def view(
     engine, where it can run here, by the time of each layer as well.
 
     With --network an engine's page has the FLOPs, the weights and the source lines of what it was built from. An
-    engine of another GPU or TensorRT is shown as far as its file and the files of trtexec tell.
+    engine of another GPU or TensorRT is shown as far as its file and the files of trtexec tell. A network --against
+    an engine is of the --size, --batch and --fp16 that are given.
     """
-    is_engine = Path(what).suffix.lower() in SUFFIXES
+    is_engine = _is_engine(what)
     page = check_place(output or Path(f"{source_path(what).stem}.html"), _is_page, "page of HTML")
     if is_engine:
-        of_model = {"--samples": samples, "--size": size, "--batch": batch, "--fp16": fp16}
+        of_model: dict[str, Any] = {"--samples": samples}
+        if against is None or _is_engine(against):
+            of_model |= {"--size": size, "--batch": batch, "--fp16": fp16}
         of_its_network = {"--weights": weights} if network is None else {}
         refuse({**of_model, **of_its_network}, f"{what} is an engine")
     else:
@@ -92,7 +95,7 @@ def view(
         with log.status(f"looking at {against}"):
             second = (
                 _engine(Path(against), None, None, None, None, None, runs)
-                if Path(against).suffix.lower() in SUFFIXES
+                if _is_engine(against)
                 else _network(against, None, None, size, batch, fp16, measured)
             )
         return [_with_origin(first, what), _with_origin(second, against)]
@@ -101,6 +104,10 @@ def view(
     print_line(f"{page}, {megabytes(page.stat().st_size)}")
     for read in measured:
         read.tell_unread()
+
+
+def _is_engine(what: str) -> bool:
+    return Path(what).suffix.lower() in SUFFIXES
 
 
 def _with_origin(facts: Facts, what: str) -> Facts:

@@ -425,7 +425,8 @@ class Engine:
         except EngineError as error:
             if layer_info is not None or self._closed:
                 raise
-            notes = ["Layers cannot be shown here: " + ": ".join([error.summary, "; ".join(error.details)])]
+            shown = "Layers" if timing is None else "More of layers than their times"
+            notes = [f"{shown} cannot be shown here: " + ": ".join([error.summary, "; ".join(error.details)])]
         described = [*facts_of(network), None][0]
         facts = engine_facts(self.description, shapes, self.plan.nbytes, layers, timing, described, notes)
         here = gpus()[:1]

@@ -167,11 +167,15 @@ class EngineTiming:
         """
         try:
             with open_regular(path) as file:
-                head, *rows = json.loads(file.read(), strict=False)
+                read = json.loads(file.read(), strict=False)
+            if not isinstance(read, list) or not read or not all(isinstance(row, dict) for row in read):
+                raise ValueError('it is no list of {"count": runs} and of an object for each layer')
+            head, *rows = read
             means = [(str(row["name"]), _time(row, "medianMs"), _time(row, "averageMs")) for row in rows]
             runs = int(head["count"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            reason = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
+            lacks = f"an entry has no {error}" if isinstance(error, KeyError) else str(error)
+            reason = getattr(error, "strerror", None) or lacks
             raise EngineError(
                 f"{path} does not hold times of layers",
                 reason,

@@ -31,6 +31,7 @@ from trtnn.viewer.facts import (
     RowFacts,
     TensorFacts,
     profile_facts,
+    quantised_text,
     spec_facts,
 )
 
@@ -77,6 +78,9 @@ def engine_facts(
         if profile:
             rows = [dataclasses.replace(row, flops=None) for row in rows]
     about = {key.replace("_", " "): cell(description[key]) for key in SHOWN if description.get(key)}
+    quantised = description.get("quantized")
+    if isinstance(quantised, Mapping) and quantised:
+        about["quantised"] = quantised_text(map(str, quantised.values()))
     about["plan"] = f"{plan_bytes / 1e6:.1f} MB"
     if timing is not None:
         about["time of all layers"] = f"{timing.milliseconds:.4f} ms, {_runs(timing.runs)}"

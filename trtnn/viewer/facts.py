@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,7 +44,7 @@ class WeightFacts:
         name: what it is, such as ``"kernel"``.
         dtype, shape: of the array.
         least, largest: of its finite numbers; None where there are none.
-        counts: how many of its finite numbers are in each of equal parts of that range.
+        counts: how many of its finite numbers are in each of equal parts of that range; none where all are one number.
         not_finite: how many numbers are infinite or NaN.
     """
 
@@ -189,6 +190,11 @@ def spec_facts(specs: Mapping[str, TensorSpec], profiles: Sequence[Ranges]) -> l
 def profile_facts(profiles: Sequence[Ranges]) -> list[dict[str, str]]:
     """Return in words what each dimension may be, profile by profile."""
     return [{name: f"{dim.describe()}, fastest at {dim.opt}" for name, dim in profile.items()} for profile in profiles]
+
+
+def quantised_text(types: Iterable[str]) -> str:
+    """Return in words how many modules are quantised, of the type that each is quantised to."""
+    return ", ".join(f"{name}: {count} module{'s' * (count != 1)}" for name, count in Counter(types).items())
 
 
 def size_at_opt(shape: Iterable[Length], itemsize: int) -> int:

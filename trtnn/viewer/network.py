@@ -22,12 +22,14 @@ from trtnn.viewer.facts import (
     RowFacts,
     WeightFacts,
     profile_facts,
+    quantised_text,
     size_at_opt,
     tensor_facts,
 )
 from trtnn.viewer.origins import Origins
 
 BINS = 32  # of a histogram
+_BLOCK = 1 << 16  # numbers that are widened at a time
 
 
 def network_facts(
@@ -56,6 +58,9 @@ def network_facts(
         "model": str(metadata.get("model", "")),
         "precision": graph.precision.compute.name,
         "in fp32": ", ".join(graph.precision.fp32_modules),
+        "quantised": quantised_text(dtype.name for dtype in graph.placement.modules.values())
+        if graph.placement
+        else "",
         "scores of attention": "fp16" if graph.precision.fp16_attention else "",
         "traced for": str(graph.backend),
     }
@@ -110,6 +115,7 @@ def _rows(graph: Graph, origins: Origins, tensors: _Tensors, has_weights: bool) 
         for raw in raws:  # first all of them: what a loop feeds back is made after it is read
             tensors.add(raw, traced_as)
     rows, rounded = [], _rounded_types(read)
+    still, instead = _kept_out(read)
     for index, (kind, layer) in enumerate(read):
         plugin, asked = graph.plugins.get(layer.name), graph.layer_dtypes[index]
         # A kernel that is quantised is what another layer gives, and the layer holds none.
@@ -118,8 +124,9 @@ def _rows(graph: Graph, origins: Origins, tensors: _Tensors, has_weights: bool) 
         weight_bytes = sum(array.size * bytes_each(array, asked) for array in arrays.values())
         reads = [layer.get_input(i).name for i in present_inputs(layer)]
         writes = [raw.name for raw in outputs[index]]
-        written = 0 if kind == "CONSTANT" else sum(map(tensors.size, writes))  # it is its weights, and moves nothing
-        moved = 0 if kind == "CONSTANT" else times * (written + sum(map(tensors.size, reads)) + weight_bytes)
+        written = 0 if index in still else sum(map(tensors.size, writes))
+        taken = sum(tensors.size(str(instead.get(name, name))) for name in reads)
+        moved = 0 if index in still else times * (written + taken + weight_bytes)
         path = graph.layer_paths[index]
         rows.append(
             RowFacts(
@@ -141,6 +148,26 @@ def _rows(graph: Graph, origins: Origins, tensors: _Tensors, has_weights: bool) 
             )
         )
     return rows
+
+
+def _kept_out(read: Sequence[tuple[str, Any]]) -> tuple[set[int], dict[str, str]]:
+    """Return the layers that move nothing, and by the name of a tensor that no engine writes the one that is read.
+
+    A constant is its weights, which are quantised at the build; a Dequantize is done where its output is read.
+    """
+    still: set[int] = set()
+    fixed: set[str] = set()
+    instead: dict[str, str] = {}
+    for index, (kind, layer) in enumerate(read):
+        first = layer.get_input(0).name if kind in ("QUANTIZE", "DEQUANTIZE") else ""
+        if kind == "CONSTANT" or first in fixed:
+            fixed.add(layer.get_output(0).name)
+        elif kind != "DEQUANTIZE" or layer.get_output(0).is_network_output:
+            continue
+        still.add(index)
+        if kind == "DEQUANTIZE":
+            instead[layer.get_output(0).name] = first
+    return still, instead
 
 
 def _rounded_types(read: Sequence[tuple[str, Any]]) -> dict[str, str]:
@@ -183,11 +210,25 @@ def _shape(kind: str, name: str, layer: Any, array: np.ndarray) -> Sequence[int]
 
 def weight_facts(name: str, array: np.ndarray, shape: Sequence[int]) -> WeightFacts:
     """Return the type, the range and the histogram of an array."""
-    finite = array if array.dtype.kind != "f" or np.isfinite(array).all() else array[np.isfinite(array)]
+    finite = array if array.dtype.kind in "biu" or np.isfinite(array).all() else array[np.isfinite(array)]
     least = largest = None
     counts: list[int] = []
     if finite.size:
         least, largest = float(finite.min()), float(finite.max())
-        numbers = finite.astype(np.float32) if finite.dtype == np.float16 else finite
-        counts = np.histogram(numbers, BINS, (least, largest) if largest > least else None)[0].tolist()
+        counts = _histogram(finite, least, largest)
     return WeightFacts(name, array.dtype.name, tuple(shape), least, largest, counts, array.size - finite.size)
+
+
+def _histogram(numbers: np.ndarray, least: float, largest: float) -> list[int]:
+    """Return how many numbers are in each of equal parts of their range; none where all are one number.
+
+    ``np.histogram`` refuses a range whose parts are too small or too large for the numbers' own type.
+    """
+    if least == largest:
+        return []
+    counts = np.zeros(BINS, np.int64)
+    for first in range(0, numbers.size, _BLOCK):
+        part = numbers[first : first + _BLOCK].astype(np.float64)
+        places = ((part - least) / (largest - least) * BINS).astype(np.int64)
+        counts += np.bincount(np.minimum(places, BINS - 1), minlength=BINS)
+    return counts.tolist()

@@ -20,6 +20,7 @@ _TYPES = {
     "int32": "INT32",
     "int64": "INT64",
     "bool": "BOOL",
+    "float8_e4m3fn": "FLOAT8E4M3FN",
 }
 
 

@@ -3,13 +3,14 @@
 function differences() {
   const [a, b] = models, depth = firstOpen().path.split(".").filter(Boolean).length + state.depth;
   const cut = (path) => path.split(".").slice(0, depth).join(".");
-  const sums = new Map();
+  const sums = new Map(), rowsIn = (model) => { const open = model.modules.get(state.open); return open ? rowsOf(open) : []; };
+  const pathsOf = (row) => (row.modules.length > 1 ? row.modules : [pathOf(row)]).map(cut);
+  const groups = togetherIn([...rowsIn(a), ...rowsIn(b)].map(pathsOf));
   const add = (model, index) => {
-    const open = model.modules.get(state.open);
-    for (const row of open ? rowsOf(open) : []) {
-      const path = cut(pathOf(row));
-      if (!sums.has(path)) sums.set(path, { path, values: [0, 0], unknown: [0, 0], has: [false, false] });
-      const sum = sums.get(path);
+    for (const row of rowsIn(model)) {
+      const paths = groups.get(pathsOf(row)[0]), key = paths[0];
+      if (!sums.has(key)) sums.set(key, { path: commonOf(paths), paths, values: [0, 0], unknown: [0, 0], has: [false, false] });
+      const sum = sums.get(key);
       sum.values[index] += row[state.size] ?? 0;
       sum.unknown[index] += row[state.size] == null ? 1 : 0;
       sum.has[index] = true;
@@ -18,12 +19,36 @@ function differences() {
   add(a, 0); add(b, 1);
   [a, b].forEach((model, index) => { // of what nobody knows nothing is said to be missing
     if (!isKnown(model)) for (const sum of sums.values()) [sum.has[index], sum.unknown[index]] = [true, 1];
+    const inside = new Set(rowsIn(model)); // what is fused with others outside is there as well
+    for (const path of model.rows.filter((row) => !inside.has(row)).flatMap((row) => row.modules)) {
+      const sum = sums.get(groups.get(cut(path))?.[0]);
+      if (sum) [sum.has[index], sum.unknown[index]] = [true, 1];
+    }
   });
-  const holders = new Set([...sums.keys()].flatMap((path) => path.split(".").map((_, index, parts) => parts.slice(0, index).join("."))));
+  const holders = new Set([...groups.keys()].flatMap((path) => path.split(".").map((_, index, parts) => parts.slice(0, index).join("."))));
   const labelled = (path) => (path === "" ? "(forward)" : holders.has(path) ? `${path}, its own layers` : path); // others have a line each
-  return [...sums.values()].map((sum) => ({ ...sum, label: labelled(sum.path), difference: sum.unknown[0] || sum.unknown[1] ? null : sum.values[1] - sum.values[0] }))
+  return [...sums.values()].map((sum) => ({ ...sum, label: joined(sum.paths.map(labelled)), difference: sum.unknown[0] || sum.unknown[1] ? null : sum.values[1] - sum.values[0] }))
     .sort((x, y) => Math.abs(y.difference ?? 0) - Math.abs(x.difference ?? 0));
 }
+
+// Of what is fused in one of the two only the sum can be compared: for each path those that it is one line with.
+function togetherIn(all) {
+  const groups = new Map();
+  for (const paths of all) {
+    const merged = [...new Set(paths.flatMap((path) => groups.get(path) ?? [path]))];
+    if (merged.some((path) => groups.get(path)?.length !== merged.length)) for (const path of merged) groups.set(path, merged);
+  }
+  return groups;
+}
+
+// The innermost module that holds all of these.
+function commonOf(paths) {
+  const parts = paths.map((path) => path.split("."));
+  const first = parts[0].findIndex((part, index) => parts.some((other) => other[index] !== part));
+  return first < 0 ? paths[0] : parts[0].slice(0, first).join(".");
+}
+
+const joined = (names) => (names.length > 3 ? `${names.slice(0, 2).join(" + ")} + ${names.length - 2} more` : names.join(" + "));
 
 function signed(value, text) { return value > 0 ? `+${text(value)}` : value < 0 ? `−${text(-value)}` : text(0); }
 

@@ -10,7 +10,7 @@ function shares(entry) {
   const { model } = entry;
   return Object.entries(SIZES).filter(([name]) => isMeasured(model, name)).map(([name, { label }]) => {
     const [{ sum, unknown }, whole] = [total(entry, name), total(model.root, name)];
-    return [label, totalText(entry, name) + (whole.sum && !unknown ? `, ${percent(sum / whole.sum)} of all` : "")];
+    return [label, totalText(entry, name) + (whole.sum && !unknown ? `, ${percent(sum / whole.sum)} of all${whole.unknown ? " that is known" : ""}` : "")];
   });
 }
 
@@ -43,9 +43,9 @@ function shapesTable(model, row) {
 }
 
 function histogram(weight) {
-  const step = (weight.largest - weight.least) / weight.counts.length || 1;
+  const step = (weight.largest - weight.least) / weight.counts.length;
   const values = weight.counts.map((count, index) => ({ from: weight.least + index * step, to: weight.least + (index + 1) * step, count }));
-  const axis = { labelColor: ink("soft"), domainColor: ink("line"), tickColor: ink("line"), labelFontSize: 10, format: ".2~g" };
+  const axis = { labelColor: ink("soft"), domainColor: ink("line"), tickColor: ink("line"), labelFontSize: 10, format: ".3~g" };
   const spec = {
     width: 240, height: 60, padding: 4, data: [{ name: "bins", values }],
     scales: [
@@ -60,12 +60,17 @@ function histogram(weight) {
   return box;
 }
 
+function rangeOf({ least, largest }) {
+  if (least === null) return "no finite numbers";
+  return least === largest ? `${figure(least)} alone` : `${figure(least)} to ${figure(largest)}`;
+}
+
 function weightParts(row) {
   return row.weights.flatMap((weight) => [
     element("h3", {}, weight.name),
     pairs([
       ["Shape", `${weight.shape.join("×") || "scalar"} ${weight.dtype}`],
-      ["Range", weight.least === null ? "no finite numbers" : `${figure(weight.least)} to ${figure(weight.largest)}`],
+      ["Range", rangeOf(weight)],
       ["Not finite", weight.not_finite ? String(weight.not_finite) : null],
     ]),
     ...(weight.counts.length ? [histogram(weight)] : []),

@@ -46,7 +46,9 @@ function start() {
   const kinds = Object.entries(colors(models));
   state.open = mostOf(models[0].root).path;
   const isSome = (name) => models.some((model) => total(model.root, name).sum);
-  state.size = ["milliseconds", "flops", "moved_bytes"].find(isSome) ?? sizes[0]?.[0] ?? "parameters";
+  const isOfAll = (name) => models.every((model) => !isKnown(model) || total(model.root, name).sum);
+  const first = ["milliseconds", "flops", "moved_bytes"];
+  state.size = first.find((name) => isSome(name) && isOfAll(name)) ?? first.find(isSome) ?? sizes[0]?.[0] ?? "parameters";
   const isOf = (name) => kinds.some(([kind]) => kind === name), precisions = new Set(models.flatMap((model) => model.rows.map(precisionOf)));
   precisions.delete("none");
   state.color = isOf("milliseconds") ? "milliseconds" : precisions.size < 2 && isOf("intensity") && isSome("flops") ? "intensity" : "precision";
@@ -92,9 +94,25 @@ function start() {
   });
   listen();
   watchTable();
+  watchPrinting();
   setTheme();
   drawAll();
   fromHash();
+}
+
+// Paper is white, and has all lines of the table.
+function watchPrinting() {
+  const root = document.documentElement;
+  addEventListener("beforeprint", () => {
+    isPrinting = true;
+    if (root.dataset.theme === "dark") { root.dataset.theme = "light"; drawAll(); } else drawLines();
+  });
+  addEventListener("afterprint", () => {
+    const printed = root.dataset.theme;
+    isPrinting = false;
+    setTheme();
+    if (root.dataset.theme !== printed) drawAll(); else drawLines();
+  });
 }
 
 // The module that is open first: as deep as one holds nearly all, in each of what is shown.
@@ -108,14 +126,18 @@ function mostOf(module) {
 }
 
 // The address's last part names what is selected, so that a link leads to it: a module, or a layer, which may have its module's name.
+// The whole of a network is named by its title, or where a module has that name by its key.
 const LAYER = "layer:";
-const addressOf = (entry) => `#${encodeURIComponent(isModule(entry) ? nameOf(entry) : LAYER + entry.name)}`;
+function addressOf(entry) {
+  const isTaken = isModule(entry) && entry.path === "" && models.some((model) => model.modules.has(entry.model.title));
+  return `#${encodeURIComponent(isTaken ? entry.key : isModule(entry) ? nameOf(entry) : LAYER + entry.name)}`;
+}
 
 function fromHash() {
   let name = location.hash.slice(1);
   try { name = decodeURIComponent(name); } catch { /* a % that stands for itself */ }
   for (const model of models) {
-    const entry = model.modules.get(name) ?? (name === model.title ? model.root : model.rows.find((row) => [row.name, LAYER + row.name].includes(name)));
+    const entry = model.modules.get(name) ?? (name === model.title ? model.root : model.rows.find((row) => [row.name, LAYER + row.name].includes(name)) ?? model.byKey.get(name));
     if (name && entry) { select(entry); return; }
   }
 }

@@ -16,21 +16,26 @@ function drawPatterns() {
   document.getElementById("patterns").replaceChildren(...patterns);
 }
 
+const MAP_HEIGHT = 460; // px, as page.css has it
+const SMALLEST = 1200; // px² of an area with its name above what is in it
+
 // The cells of a model's map: its open module, what is in it to the chosen depth, and all deeper as one area each.
-function cells(model) {
+// So is a module whose area has no room for what is in it.
+function cells(model, room) {
   const top = openModule(model), result = [], hidden = { none: 0, unknown: 0 };
   if (!top) return { rows: [], hidden };
+  const whole = total(top, state.size).sum;
   const coloured = colors(models)[state.color];
   const add = (entry, parent, level, prefix) => {
     const { sum, unknown, rows } = total(entry, state.size), children = childrenOf(entry);
     const label = `${prefix}${labelOf(entry)}`;
     if (children.length === 1 && level > 0) { add(children[0], parent, level, isModule(children[0]) ? `${label}.` : `${label} `); return; }
     if (!sum) { hidden.none += rows - unknown; hidden.unknown += unknown; return; }
-    const isLeaf = !children.length || level >= state.depth;
+    const isLeaf = !children.length || level >= state.depth || (level > 0 && (sum / whole) * room < SMALLEST);
     const value = coloured?.value(entry) ?? null, told = value === null ? "" : coloured.describe?.(entry) ?? coloured.text(value);
     result.push({
       id: entry.key, parent, label, leaf: isLeaf, size: isLeaf ? sum : 0, depth: level,
-      color: typeof value === "number" && !(Number.isFinite(value) && (coloured.scale !== "log" || value > 0)) ? null : value,
+      color: typeof value === "number" && coloured.scale === "log" && !(value > 0) ? null : value,
       second: `${leastText(entry, state.size)}${value !== null && state.color !== state.size ? `, ${told}` : ""}`,
       title: `${pathOf(entry)} ${entry.kind}\n${SIZES[state.size].label}: ${totalText(entry, state.size)}\n${coloured?.label}: ${value === null ? "unknown" : told}`,
       precision: precision(entry),
@@ -55,7 +60,7 @@ function colorScale(rows) {
     const names = [...new Set(rows.map((row) => row.color))].filter((name) => name !== null);
     return { name: "color", type: "ordinal", domain: names, range: names.map((name) => PRECISION_COLORS[name] ?? "#dddddd") };
   }
-  const values = rows.filter((row) => row.leaf).map((row) => row.color).filter((value) => value !== null);
+  const values = rows.filter((row) => row.leaf).map((row) => row.color).filter((value) => value !== null && value !== Infinity);
   if (!values.length) return { name: "color", type: "ordinal", domain: [], range: [] };
   let [least, most] = [Math.min(...values), Math.max(...values)];
   if (kind === "linear") least = 0;
@@ -124,7 +129,9 @@ function drawMaps() {
   const panes = document.getElementById("map-panes"), focused = maps.find((map) => map.box === document.activeElement)?.model;
   for (const map of maps.splice(0)) map.view.finalize();
   panes.replaceChildren();
-  const all = models.map(cells), scale = colorScale(all.flatMap((one) => one.rows));
+  const room = (panes.clientWidth / models.length) * MAP_HEIGHT;
+  const all = models.map((model) => cells(model, room)), scale = colorScale(all.flatMap((one) => one.rows));
+  for (const row of all.flatMap((one) => one.rows)) if (row.color === Infinity) row.color = scale.domain.at(-1) ?? null; // as the largest
   const boxes = models.map((model, index) => { // first all of them: a view is as wide as its box
     const { rows, hidden } = all[index], label = SIZES[state.size].label;
     const pane = element("div", { class: "pane" });

@@ -8,18 +8,22 @@ function number(value) {
 
 function scaled(value, unit, steps, base) {
   let step = 0;
-  while (Math.abs(value) >= base && step < steps.length - 1) { value /= base; step += 1; }
-  const digits = step === 0 ? String(value) : value.toPrecision(3);
-  return `${digits} ${steps[step]}${unit}`.trim();
+  while (Math.abs(step ? value.toPrecision(3) : value) >= base && step < steps.length - 1) { value /= base; step += 1; }
+  return `${step === 0 ? value : figure(value)} ${steps[step]}${unit}`.trim();
+}
+
+// Three digits; a number that has a few more is read more easily whole than with an exponent.
+function figure(value) {
+  if (!Number.isFinite(value)) return String(value);
+  return Math.abs(value) >= 999.5 && Math.abs(value) < 1e6 ? String(Math.round(value)) : value.toPrecision(3);
 }
 
 const counted = (value) => scaled(value, "", ["", "k", "M", "G", "T", "P"], 1000);
 const bytes = (value) => scaled(value, "B", ["", "k", "M", "G", "T"], 1000);
-const milliseconds = (value) => `${value.toPrecision(3)} ms`;
+const milliseconds = (value) => `${figure(value)} ms`;
 const percent = (value) => `${(100 * value).toFixed(1)} %`;
-const figure = (value) => (Number.isFinite(value) ? value.toPrecision(3) : String(value));
 const layerCount = (count) => `${count} layer${count === 1 ? "" : "s"}`;
-const error = (value) => (Number.isFinite(value) ? value.toExponential(1) : "overflows");
+const error = (value) => (!Number.isFinite(value) ? "infinite" : value ? value.toExponential(1) : "0");
 
 // What a row or a module can be measured by; a sum is known where that of every row is.
 const SIZES = {

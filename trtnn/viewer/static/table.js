@@ -1,6 +1,7 @@
 // The table of rows: sorted by any column, filtered by words. Of thousands of lines those in sight are in the page.
 
 const LINE_HEIGHT = 25, BEYOND = 15; // px of a line, as page.css has it; lines that are drawn above what is in sight
+let isPrinting = false;
 const sorted = { column: "position", falls: false };
 const inOrder = new Intl.Collator("en", { numeric: true });
 let shown = { columns: [], lines: [], at: new Map(), chosen: new Set(), active: null }; // lines: the rows in order, without what is filtered
@@ -60,7 +61,7 @@ function sortBy(column) {
 function arrange() {
   const model = tableModel(), column = shown.columns.find((one) => one.key === sorted.column) ?? shown.columns[0];
   const words = document.getElementById("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
-  const within = document.getElementById("inside").checked ? new Set(rowsOf(openModule(model))) : null;
+  const open = openModule(model), within = document.getElementById("inside").checked ? new Set(open ? rowsOf(open) : []) : null;
   const rows = model.rows.filter((row) => (!within || within.has(row)) && words.every((word) => wordsOf(row).includes(word)));
   const values = new Map(rows.map((row) => [row, column.value(row)]));
   rows.sort((a, b) => {
@@ -80,11 +81,11 @@ function arrange() {
 const tableBox = () => document.querySelector("#tables .scrolls");
 const headHeight = () => document.querySelector("#table thead").offsetHeight;
 
-// Draw the lines in sight, and the one that Tab goes to wherever it is; of all others their height.
-function drawLines(all = false) {
+// Draw the lines in sight, and the one that Tab goes to wherever it is; of all others their height. On paper all are in sight.
+function drawLines() {
   const box = tableBox(), body = document.querySelector("#table tbody"), { lines } = shown;
-  const first = all ? 0 : Math.max(0, Math.floor(box.scrollTop / LINE_HEIGHT) - BEYOND);
-  const last = all ? lines.length : Math.min(lines.length, Math.ceil((box.scrollTop + innerHeight) / LINE_HEIGHT)); // the box is lower than the window
+  const first = isPrinting ? 0 : Math.max(0, Math.floor(box.scrollTop / LINE_HEIGHT) - BEYOND);
+  const last = isPrinting ? lines.length : Math.min(lines.length, Math.ceil((box.scrollTop + innerHeight) / LINE_HEIGHT)); // the box is lower than the window
   const drawn = new Set(Array.from({ length: Math.max(0, last - first) }, (_, index) => first + index));
   if (shown.at.has(shown.active)) drawn.add(shown.at.get(shown.active));
   const focused = body.contains(document.activeElement) ? document.activeElement.dataset.key : null;
@@ -151,6 +152,4 @@ function markTable() {
 function watchTable() {
   tableBox().addEventListener("scroll", () => drawLines());
   addEventListener("resize", () => drawLines());
-  addEventListener("beforeprint", () => drawLines(true));
-  addEventListener("afterprint", () => drawLines());
 }
