@@ -364,7 +364,9 @@ class Network:
         precision = MixedPrecision(graph, self.retrace, fp16_attention)
         with progress_bar("measuring fp16", 2 * len(tensors)) as advance:
             comparison = trials.Comparison(graph, precision.layers, precision.fills, tensors, advance)
-            return make_report(graph, precision, comparison, advance)
+            report = make_report(graph, precision, comparison, advance)
+        precision.forget()
+        return report
 
     def precision_report(self, samples: Iterable[Any]) -> PrecisionReport:
         """Measure what quantisation does to this network: by module, the error that quantising it alone brings.

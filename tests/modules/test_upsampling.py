@@ -87,7 +87,7 @@ def test_lengths_that_single_precision_would_miss(length, factor):
         ({"scale_factor": (1, 2, 3)}, ArgumentError, ["scale_factor takes a number or 2"]),
         ({"size": (1, 2, 3)}, ArgumentError, ["size takes an int or two"]),
         ({"scale_factor": 0.2}, ShapeError, ["0.2 leaves nothing of a length of 4"]),
-        ({"scale_factor": 0}, ShapeError, ["leaves nothing"]),
+        ({"scale_factor": 0}, ArgumentError, ["a scale_factor is a number above 0, not 0.0"]),
     ],
 )
 def test_errors(options, error, words):

@@ -1,5 +1,8 @@
 """What torch does in place: the same under every name of a Tensor, and an error where a view would show it."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -566,3 +569,49 @@ def test_what_changes_nothing_is_still_a_copy(name):
 
     x = numbers(3, 4)
     check_triangle(lambda x: function(F, x), lambda x: function(torch, x), x)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda y: F.relu(y, inplace=True),
+        lambda y: F.relu(y, True),
+        lambda y: F.leaky_relu(y, 1.0, True),
+        lambda y: F.elu(y, 1.0, inplace=True),
+        lambda y: F.hardtanh(y, -9.0, 9.0, True),
+    ],
+)
+def test_what_an_activation_gives_in_place_is_its_input(act):
+    def function(x):
+        y = x * 1
+        z = act(y)
+        z += 10
+        return y, z
+
+    x = np.array([0.5, 2.0], np.float32)
+    for result in run(function, x):
+        np.testing.assert_array_equal(result, x + 10)
+
+
+def test_a_network_with_views_of_all_ends_with_its_last_name():
+    gc.disable()
+    try:
+        network = trace(lambda x: (x * 2).detach()[:] + (x * 1).squeeze(), (2, 3))
+        graph = weakref.ref(network.graph)
+        del network
+        assert graph() is None
+    finally:
+        gc.enable()
+
+
+def test_a_shape_in_place_that_stays_leaves_views_as_they_are():
+    def function(x):
+        y = x * 1
+        other = y.detach()
+        y.squeeze_()
+        other += 1
+        return y * 1, other * 1
+
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    for result in run(function, x):
+        np.testing.assert_array_equal(result, x + 1)

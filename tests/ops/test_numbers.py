@@ -219,6 +219,12 @@ def test_bytes_are_clamped_in_the_type_that_both_ends_come_to():
         np.testing.assert_array_equal(result, expected)
 
 
+def assigned_300(x):
+    x = x * 1
+    x[1] = 300
+    return x
+
+
 @pytest.mark.parametrize(
     "function",
     [
@@ -229,6 +235,13 @@ def test_bytes_are_clamped_in_the_type_that_both_ends_come_to():
         lambda x: x.clamp(min=-300),
         lambda x: F.pad(x, (1, 1), value=300),
         lambda x: x.index_fill(0, np.array([0]), 300),
+        lambda x: (x * 1).fill_(300),
+        lambda x: (x * 1).copy_(300),
+        lambda x: F.full((2,), 300, dtype="uint8") + x[:2],
+        lambda x: F.full_like(x, 300) + x,
+        lambda x: x.new_full((3,), 300) + x,
+        lambda x: F.tensor([1, 2, 300], dtype="uint8") + x,
+        assigned_300,
     ],
 )
 def test_numbers_that_no_byte_is_are_not_put_among_bytes(function):

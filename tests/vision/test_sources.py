@@ -117,31 +117,20 @@ def broken(path, codec, numbers, change):
     path.write_bytes(data)
 
 
-def as_noise(head, length):
-    return head + b"\xff" * length
-
-
-def as_nothing(head, length):  # as a recorder writes a frame that it dropped; what follows is passed over
-    return head[:4] + bytes(4) + b"JUNK" + (length - 8).to_bytes(4, "little") + bytes(length - 8)
-
-
+@pytest.mark.skipif(cv2.__version__ < "5", reason="OpenCV 4 passes over what does not decode, without a word")
 @pytest.mark.parametrize("codec", ["MJPG", "XVID"])
 @pytest.mark.parametrize("numbers", [[6], [3, 4, 11], [1, 18]])
-@pytest.mark.parametrize("change", [as_noise, as_nothing])
-def test_frames_behind_a_broken_or_an_empty_one_keep_their_numbers(tmp_path, codec, numbers, change):
-    broken(tmp_path / "a.avi", codec, numbers, change)
-    frames, error = [], None
-    try:
+def test_frames_behind_a_broken_one_keep_their_numbers(tmp_path, codec, numbers):
+    broken(tmp_path / "a.avi", codec, numbers, lambda head, length: head + b"\xff" * length)
+    frames = []
+    with pytest.raises(ImageError) as info:
         iter_into(frames, find_sources(str(tmp_path / "a.avi"))[0].read(MOST))
-    except ImageError as caught:
-        error = str(caught)
     assert [frame.index for frame in frames] == [number for number in range(20) if number not in numbers]
     np.testing.assert_allclose([frame.image.mean() / 10 for frame in frames], [f.index for f in frames], atol=0.5)
-    if change is as_nothing or cv2.__version__ < "5":  # OpenCV 4 passes over what does not decode
-        assert error is None
-    else:
-        lost = f"is damaged: {len(numbers)} of its 20 frames could not be read"
-        assert error == f"the video {tmp_path / 'a.avi'} {lost}\n  the others have the numbers that they have in it"
+    lost = f"is damaged: {len(numbers)} of its 20 frames could not be read"
+    assert (
+        str(info.value) == f"the video {tmp_path / 'a.avi'} {lost}\n  the others have the numbers that they have in it"
+    )
 
 
 def iter_into(frames, iterator):

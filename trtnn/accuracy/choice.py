@@ -102,6 +102,10 @@ class MixedPrecision:
             self._last = kept_in_fp32, Mixed(graph, _pairs(self._graph, graph))
         return self._last[1]
 
+    def forget(self) -> None:
+        """Let go of the network that was made last, which has all weights in fp16."""
+        self._last = None
+
     def _half_layers(self, kept: Collection[str]) -> frozenset[int]:
         """Return the indices of the layers that are in fp16 where the modules at ``kept`` stay in fp32."""
         graph, pairs = self.mixed(kept)

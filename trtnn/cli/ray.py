@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 from collections.abc import Sequence
@@ -50,8 +51,10 @@ def detect_by_ray(
         raise ArgumentError("--ray writes no YOLO files, one for each picture", "formats are json, coco and csv")
     addresses, others = [s for s in sources if is_address(s)], [s for s in sources if not is_address(s)]
     there = dict.fromkeys(image for address in addresses for image in images_at(address, recursive))
-    is_for_others = recursive and (not addresses or any(map(os.path.isdir, others)))
-    found = [source for source, _ in find_all(others, is_for_others, _elsewhere)] if others else []
+    is_list = any(other.lower().endswith(".txt") for other in others)  # which may name addresses
+    is_for_others = recursive and (any(map(os.path.isdir, others)) or not (addresses or is_list))
+    elsewhere = functools.partial(_elsewhere, recursive=recursive)
+    found = [source for source, _ in find_all(others, is_for_others, elsewhere)] if others else []
     skipped: list[str] = []
     images = list(there)
     for one in found:
@@ -92,9 +95,9 @@ def detect_by_ray(
     tell_unread(skipped + unread, len(there) + len(found), "source" if skipped else "picture")
 
 
-def _elsewhere(address: str) -> list[Source]:
+def _elsewhere(address: str, recursive: bool) -> list[Source]:
     """Return the images at an address that a list names, which workers alone read."""
-    return [Source(image, lambda max_pixels: iter(())) for image in images_at(address)]
+    return [Source(image, lambda max_pixels: iter(())) for image in images_at(address, recursive)]
 
 
 def _image_of(name: str, path: Path | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,9 @@ class Tensor:
         repeats: whether several of its elements are one in torch's memory, as of what was expanded.
     """
 
-    __slots__ = ("_equals", "_memory", "_part_of", "_writes", "dtype", "graph", "repeats", "shape", "value")
+    __slots__ = (
+        "__weakref__", "_equals", "_memory", "_part_of", "_writes", "dtype", "graph", "repeats", "shape", "value",
+    )  # fmt: skip
     __array_ufunc__ = None  # so that ``numpy_array * tensor`` comes to Tensor.__rmul__
     __hash__ = object.__hash__
 
@@ -75,7 +78,7 @@ class Tensor:
         self._memory: _Memory | None = None  # until it has a view, or is one
         self._writes = 0
         self._part_of: tuple[Tensor, Any, int] | None = None  # what it is ``[index]`` of, and at which write
-        self._equals: list[Tensor] | None = None  # the views of all of it as it is, and itself
+        self._equals: list[weakref.ref[Tensor]] | None = None  # the views of all of it as it is, and itself
 
     def copy(self) -> Tensor:
         """Return another Tensor of this value, which changes in place by itself."""
@@ -92,14 +95,16 @@ class Tensor:
         """Return a view of all of it as it is: what overwrites one of the two overwrites both, but for a shape."""
         result = self.copy()
         result.share_memory_of(self)
-        self._equals = result._equals = [self] if self._equals is None else self._equals
-        self._equals.append(result)
+        self._equals = result._equals = [weakref.ref(self)] if self._equals is None else self._equals
+        self._equals.append(weakref.ref(result))
         return result
 
     def reshape_alone(self, value: Tensor) -> None:
         """Stand for a view of itself from now on, wherever this Tensor is held; those of its views stay as they are."""
+        if value.value is self.value:  # it has that shape already
+            return
         if self._equals is not None:
-            self._equals[:] = [tensor for tensor in self._equals if tensor is not self]  # == is the network's
+            self._equals[:] = [equal for equal in self._equals if equal() is not self]
             self._equals = None
         self.value, self.shape = value.value, value.shape
 
@@ -125,7 +130,9 @@ class Tensor:
         """Stand for another value from now on, of the same shape and type, wherever this Tensor is held."""
         if self._memory is not None:
             self._memory.writes += 1
-        for tensor in self._equals or (self,):
+        for tensor in [self] if self._equals is None else [equal() for equal in self._equals]:
+            if tensor is None:  # nobody holds it any more
+                continue
             tensor.value = value.value
             if self._memory is not None:
                 tensor._writes = self._memory.writes

@@ -12,7 +12,7 @@ from trtnn.errors import ShapeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Indices, Operand
 from trtnn.ops._inplace import overwrite
-from trtnn.ops._promotion import cast, chosen, index_dtype, promote
+from trtnn.ops._promotion import cast, chosen, expect_held, index_dtype, promote
 from trtnn.ops.comparison import where
 from trtnn.ops.creation import numbers_below
 from trtnn.ops.gathering import scatter
@@ -47,6 +47,7 @@ def _filling(value: Operand, input: Tensor) -> Tensor:
     """Return what replaces elements of a Tensor, in its type."""
     if input.dtype.is_floating_point:  # a fill; of a number that becomes a whole one the floating type says nothing
         value = chosen(value, input, 0, input.graph)
+    expect_held(value, input.dtype, "an assignment", input.graph)
     (filling,) = promote(value, graph=input.graph)
     return cast(filling, input.dtype)
 

@@ -15,7 +15,16 @@ from trtnn.graph.graph import Graph
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Number, Operand
 from trtnn.ops._inplace import repeating
-from trtnn.ops._promotion import cast, converted, default_dtype, here, index_dtype, promote, promoted_dtype
+from trtnn.ops._promotion import (
+    cast,
+    converted,
+    default_dtype,
+    expect_held,
+    here,
+    index_dtype,
+    promote,
+    promoted_dtype,
+)
 from trtnn.ops._sizes import number_tensor, shape_tensor
 from trtnn.ops.arithmetic import add, maximum, mul, sub
 from trtnn.ops.comparison import eq, logical_or, lt, where
@@ -54,6 +63,7 @@ def _filled(graph: Graph, shape: Sequence[Length], value: Any, dtype: Any) -> Te
             dtype = default_dtype(example, graph)
         return expand(cast(value, dtype), tuple(shape))
     kind = default_dtype(value, graph) if dtype is None else as_dtype(dtype)
+    expect_held(value, kind, "a tensor of one number", graph)
     return expand(graph.constant(converted(value, kind), kind), tuple(shape))
 
 
@@ -93,6 +103,9 @@ def tensor(data: Any, *, dtype: Any = None) -> Tensor:
             return _of_lengths(graph, numbers, dtype)
     array = np.asarray(data)
     kind = promoted_dtype(array, graph=graph) if dtype is None else as_dtype(dtype)
+    if array is not data and array.dtype.kind == "i" and array.size:  # numbers of Python's; an array's are cast
+        for end in (array.min(), array.max()):
+            expect_held(int(end), kind, "tensor", graph)
     return graph.constant(converted(array, kind), kind)
 
 

@@ -36,6 +36,7 @@ TIMEOUT_S = 10  # to connect, and for what is then to come
 LONGEST_S = 60  # for an image as a whole
 PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)  # before a stream that broke off is opened again, once after each
 _MOST_BROKEN = 1000  # frames of a file, one after another, before it has ended
+_BEYOND = 8  # frames that a file may have more than it says
 _SILENT = 0  # OpenCV's level of messages
 _IN_ADDRESSES = "!#$%&'()*+,/:;=?@[]~"  # what is left as it is: RFC 3986, and % of what is written so already
 _MOST_LISTED = 1 << 20  # sources in a list
@@ -124,8 +125,12 @@ def file_source(path: Path) -> Source:
     return Source(str(path), lambda max_pixels: iter([Frame(read_image(path, max_pixels))]), path, is_image_file=True)
 
 
+def _without_password(url: str) -> str:
+    return re.sub(r"(?<=://)([^/?#@:]*):[^/?#]*@", r"\1:***@", url)  # the last @: a password may have some
+
+
 def _address(url: str, scheme: str) -> Source:
-    name = re.sub(r"(?<=://)([^/?#@:]*):[^/?#]*@", r"\1:***@", url)  # the last @: a password may have some
+    name = _without_password(url)
     if scheme in STREAM_SCHEMES:
         return Source(name, lambda max_pixels: _read_video(url, name, max_pixels), is_live=True)
     if scheme not in ("http", "https"):
@@ -167,7 +172,8 @@ def _listed(path: Path, recursive: bool, elsewhere: Elsewhere | None) -> list[So
         except ImageError as error:
             sources.append(Source(here, functools.partial(_raise, error), None if "://" in here else Path(here)))
         except ArgumentError as error:
-            raise ArgumentError(f"the list {path} names {here}: {error.summary}", *error.details) from None
+            shown = _without_password(here) if "://" in here else here
+            raise ArgumentError(f"the list {path} names {shown}: {error.summary}", *error.details) from None
     if not is_any_there:
         raise ImageError(f"no picture in the list {path}: nothing that it names is there", f"such as {sources[0].name}")
     return sources
@@ -269,8 +275,7 @@ def _read_video(place: str | int, name: str, max_pixels: int) -> Iterator[Frame]
     A file has an end, and so has what tells how many frames it has. All else is a stream: where it gives no more, it is
     opened again, after longer and longer pauses, until it gives a frame or the pauses are at an end.
 
-    Frames of a file are numbered by their order. One that cannot be decoded, or is left empty, counts as well: by the
-    times of those around it, and in AVIs, which have so many frames a second throughout, by the time of each.
+    Frames of a file are numbered by their order, in which one that OpenCV cannot decode counts as well.
 
     Raises:
         ImageError: it cannot be opened, its frames are too large, it has none or fewer than it says, some of them could
@@ -289,8 +294,8 @@ def _read_video(place: str | int, name: str, max_pixels: int) -> Iterator[Frame]
             height, width = (int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH))
             if height * width > max_pixels:
                 raise ImageError(f"the {_kind(place)} {name} is too large: {height:,}×{width:,} pixels a frame")
-            for image, reader, skipped, is_lost in _images(capture, place, rate, count):
-                index, lost = index + skipped, lost + skipped * is_lost
+            for image, reader, failed in _images(capture, place, count):
+                index, lost = index + failed, lost + failed
                 yield Frame(image, index, rate if rate > 0 else 0.0, reader)
                 index, pauses = index + 1, iter(PAUSES_S)
         finally:
@@ -330,67 +335,35 @@ def _check_end(name: str, index: int, lost: int, count: int) -> None:
         )
 
 
-def _images(capture: Any, place: str | int, rate: float, count: int) -> Iterator[tuple[np.ndarray, str, int, bool]]:
+def _images(capture: Any, place: str | int, count: int) -> Iterator[tuple[np.ndarray, str, int]]:
     """Yield the images of a video that OpenCV has opened, in RGB.
 
     Args:
         capture: OpenCV's.
         place: of the video.
-        rate: frames a second, 0 where it does not tell.
-        count: how many frames a file says it has: so many are asked for, though some do not come.
+        count: how many frames a file says it has: so many are asked for, and a few more, though some do not come.
 
     Yields:
-        Each with what read it, how many frames before it there were that did not come, and whether these are lost: they
-        are not where a recorder left them empty.
+        Each with what read it, and how many before it could not be read.
     """
     cv2, frames, is_file = opencv(), None, isinstance(place, str) and "://" not in place
-    is_even = is_file and _is_avi(str(place))
-    failed = asked = index = first = 0
+    failed = asked = 0
     while True:
         taken, image = capture.read()
         asked += 1
         if not taken:
             failed += 1
-            if not is_file or asked >= count or failed > _MOST_BROKEN:
+            if not is_file or asked >= count + _BEYOND or failed > _MOST_BROKEN:
                 return
             continue
-        skipped = failed
-        if (is_even or failed) and rate > 0:
-            number = _number(capture, rate, is_even)
-            first = number if asked == 1 else first  # where frames are reordered it may not be 0
-            skipped = max(number - first - index, failed)
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
         if is_file and frames is None:
             frames = open_video(str(place), image) or ()
             if frames:
-                yield from ((frame, PYNVVIDEOCODEC, 0, False) for frame in frames)
+                yield from ((frame, PYNVVIDEOCODEC, 0) for frame in frames)
                 return
-        yield image, "OpenCV", skipped, failed > 0
-        index, failed = index + skipped + 1, 0
-
-
-def _number(capture: Any, rate: float, is_even: bool) -> int:
-    """Return the number of the frame that was read last, by its time.
-
-    Args:
-        capture: OpenCV's.
-        rate: frames a second.
-        is_even: whether it is of an AVI, whose times are counted in frames.
-    """
-    cv2 = opencv()
-    if is_even and hasattr(cv2, "CAP_PROP_PTS"):  # not in all OpenCVs of version 4
-        return round(capture.get(cv2.CAP_PROP_PTS))
-    return round(capture.get(cv2.CAP_PROP_POS_MSEC) * rate / 1000)
-
-
-def _is_avi(place: str) -> bool:
-    """Whether a video is a file in the form of an AVI."""
-    try:
-        with open_regular(place) as file:
-            head = file.read(12)
-    except (OSError, ValueError):  # an address, or no name of a file
-        return False
-    return head[:4] == b"RIFF" and head[8:] == b"AVI "
+        yield image, "OpenCV", failed
+        failed = 0
 
 
 def _kind(place: str | int) -> str:

@@ -180,7 +180,7 @@ class Tape:
         if self.scope is not None:
             self.took_number()
             frame = caller(2)
-            if frame is not None:
+            if frame is not None and "len" in frame.f_code.co_names:  # list(x) asks for it as well
                 self._note_caller(frame)
 
     def _note_caller(self, frame: FrameType) -> None:
