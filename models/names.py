@@ -26,19 +26,25 @@ def unknown_name(name: str, names: Iterable[str]) -> ArgumentError:
     """
     names, name = list(names), str(name)
     known = f"known: {', '.join(names)}" if len(names) <= _MOST else f"trtnn models lists all {len(names)}"
-    return ArgumentError(f"no model is called {name!r}", _meant(name.lower(), names) or _NOT_HERE, known)
+    asked = re.split(r"[/\\]", name.lower().rstrip("/"))[-1]  # of "owner/name" the name
+    return ArgumentError(f"no model is called {name!r}", _meant(asked, names) or _NOT_HERE, known)
 
 
-def _meant(wanted: str, names: list[str]) -> str | None:
+def _meant(asked: str, names: list[str]) -> str | None:
     """Return in a line what may have been meant, or None."""
-    own, plain = _plain(wanted), {_plain(name): name for name in names}
+    plain = {_plain(name): name for name in names}
+    if _plain(asked) in plain:
+        return f"nearest: {plain[_plain(asked)]}"
+    wanted = asked.partition(".")[0] or asked  # without a suffix, a tag of weights or the end of a version
+    own = _plain(wanted)
     families: dict[str, list[str]] = {}
     for name in names:
         families.setdefault(_family(name), []).append(name)
     if own in plain:
         return f"nearest: {plain[own]}"
+    begun = max((name for name in names if _begins(name, wanted)), key=len, default=None)
     if not own or _OTHERS.match(own):
-        return None
+        return None if begun is None else f"nearest: {begun}"
     longer = [name for begin, name in plain.items() if begin.startswith(own)]
     if longer:
         return f"{'nearest' if len(longer) == 1 else 'begin with it'}: {listed(longer, _MOST_ALIKE)}"
@@ -49,6 +55,8 @@ def _meant(wanted: str, names: list[str]) -> str | None:
     alike = [plain[one] for one in near if one in plain]
     if alike:
         return f"{'nearest' if len(alike) == 1 else 'near'}: {listed(alike, _MOST_ALIKE)}"
+    if begun is not None:
+        return f"nearest: {begun}"
     like = [*near, _family(wanted), _family(own), *_nearest(_family(own), [*families])]
     family = next((one for one in like if one in families), None)
     return None if family is None else f"begin with {family}: {listed(families[family], _MOST_ALIKE)}"
@@ -67,6 +75,15 @@ def _ratio(one: str, other: str) -> float:
     if 2 * short < _ALIKE * (short + long):
         return 0.0  # which it cannot be: names may be of any length
     return difflib.SequenceMatcher(None, one, other).ratio()
+
+
+def _begins(name: str, wanted: str) -> bool:
+    """Whether a name stands at the beginning of another, and what follows makes no other network's name of it.
+
+    A letter or a digit does, as in ``resnet50d`` and ``resnet50-d``; ``vd`` is of the backbone that each RT-DETR has.
+    """
+    spelt = r"[\s_-]*".join(_plain(name)) + ("(vd)?" if name.startswith("rtdetr") else "")
+    return re.match(rf"{spelt}(?![a-z\d]|[\s_-][a-z](?![a-z\d]))", wanted) is not None
 
 
 def _plain(name: str) -> str:

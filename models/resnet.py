@@ -19,8 +19,13 @@ from trtnn.modules import BatchNorm2d, Conv2d, Linear, MaxPool2d, Module, ReLU, 
 
 _SAID = re.compile(r"resnet[a-z]*\d")  # how timm calls its ResNets
 Norm = Callable[[int], Module]
-# Names that a ResNet has; those with other stems, shortcuts and attention have others as well.
-_OWN = re.compile(r"(conv1|bn1|fc|layer[1-4]\.\d+\.(conv[123]|bn[123]|downsample\.[01]))\.[a-z_]+$")
+# What a ResNet has in its stem and blocks; those with other stems, shortcuts and attention have more there. What a
+# profiler counts in each module, and what quantises it, makes no other network of it, nor what stands beside.
+_WITHIN = re.compile(r"(conv1|bn1|stem|layer[0-4])\.")
+_OWN = re.compile(
+    r"(conv1|bn1|layer[1-4]\.\d+\.(conv[123]|bn[123]|downsample\.[01]))\.[a-z_]+$"
+    r"|(.+\.)?(total_ops|total_params)$|.+\.(\w+_quantizer|\w+_fake_quant|activation_post_process)\."
+)
 
 
 def _downsample(c_in: int, c_out: int, stride: int, norm: Norm) -> Sequential | None:
@@ -28,6 +33,11 @@ def _downsample(c_in: int, c_out: int, stride: int, norm: Norm) -> Sequential | 
     if stride == 1 and c_in == c_out:
         return None
     return Sequential(Conv2d(c_in, c_out, 1, stride, bias=False), norm(c_out))
+
+
+def _is_foreign(name: str) -> bool:
+    """Whether only a ResNet in another form has this name in its stem or a block."""
+    return _WITHIN.match(name) is not None and _OWN.match(name) is None
 
 
 class BasicBlock(TwoConvolutions):
@@ -161,7 +171,7 @@ class ResNet(Family, Backbone):
     def identify(cls, state_dict: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the arguments of the ResNet that a state dict's names and sizes tell of, or None."""
         first, bias = (state_dict.get(key) for key in ("layer1.0.conv1.weight", "fc.bias"))
-        if first is None or bias is None or not all(map(_OWN.match, state_dict)):
+        if first is None or bias is None or any(map(_is_foreign, state_dict)):
             return None
         repeats = tuple(sum(f"layer{i}.{j}.conv1.weight" in state_dict for j in range(64)) for i in range(1, 5))
         block, taps = (Bottleneck, 1) if "layer1.0.conv3.weight" in state_dict else (BasicBlock, 9)

@@ -139,7 +139,49 @@ def test_another_tool_s_classifier_and_a_pipeline_that_is_named():
     assert trtnn.Classifier(theirs, pipeline="yolo-classify")(PICTURES) == expected
     for pipeline, task in (("yolov8", "detect"), ("yolov8-pose", "pose")):  # the task of the pipeline that is named
         message = message_of(ArgumentError, trtnn.Classifier, theirs, pipeline=pipeline)
-        assert message.startswith(f"Probabilities is not a classifier: its task is {task}\n")
+        assert message.startswith(
+            f"Probabilities is not read by a pipeline for the task {task}: its task is classify\n"
+            "  pipelines for that: yolo-classify, imagenet\n"
+        )
+
+
+def made(name):
+    """Return a model of that name, all of whose weights are the same."""
+    model = trtnn.models.create(name)
+    for member in (*model.parameters(), *model.buffers()):
+        member.data = np.broadcast_to(np.float32(0.01), member.shape)
+    return model
+
+
+@pytest.mark.parametrize("reader", [trtnn.Classifier, trtnn.Detector])
+@pytest.mark.parametrize(
+    ("model", "pipeline", "task", "own", "way"),
+    [
+        ("resnet18", "yolov8", "detect", "classify", "trtnn.Classifier(...)"),
+        ("resnet18", "yolov8-pose", "pose", "classify", "trtnn.Classifier(...)"),
+        ("yolov8n", "imagenet", "classify", "detect", "trtnn.Detector(...)"),
+    ],
+)
+def test_a_pipeline_of_another_task_is_not_taken_for_the_model_s_own(reader, model, pipeline, task, own, way):
+    message = message_of(ArgumentError, reader, made(model), pipeline=pipeline)
+    assert message.startswith(f"{model} is not read by a pipeline for the task {task}: its task is {own}\n")
+    assert f"\n  {way} and trtnn " in message
+
+
+@pytest.mark.parametrize("reader", [trtnn.Classifier, trtnn.Detector])
+@pytest.mark.parametrize("model", ["resnet18", "yolov8n"])
+def test_a_pipeline_that_is_none_is_told_before_tasks(reader, model):
+    message = message_of(ArgumentError, reader, made(model), pipeline="bogus")
+    assert message.startswith("there is no pipeline 'bogus'\n")
+
+
+def test_the_task_of_a_pipeline_alone_is_called_the_pipeline_s():
+    model = Net()
+    del model.metadata["task"]
+    message = message_of(ArgumentError, trtnn.Classifier, model, pipeline="yolov8")
+    assert message.startswith("Net is not a classifier: its pipeline yolov8 is for the task detect\n")
+    listed = Net(task=["detect"])  # as a file may have it
+    assert "its task is ['detect']" in message_of(ArgumentError, trtnn.Classifier, listed)
 
 
 class Softmaxed(Net):

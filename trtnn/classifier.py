@@ -16,6 +16,7 @@ from trtnn.modules import Module
 from trtnn.network import Network
 from trtnn.vision import pipeline_of
 from trtnn.vision.pipelines import task_of
+from trtnn.vision.recognition import TO_DETECT, other_task
 
 
 class Classification(NamedTuple):
@@ -66,12 +67,13 @@ class Classifier:
         elif "pipeline" not in metadata and metadata.get("task") == "classify" and told(metadata, "imgsz") is not None:
             metadata = {**metadata, "pipeline": "yolo-classify"}  # those are Ultralytics' words
         named = metadata.get("pipeline", "imagenet")
-        tasks = metadata.get("task"), task_of(named)
-        other = next((task for task in tasks if task not in (None, "classify")), None)
-        if other is not None:
-            raise ArgumentError(
-                f"{name} is not a classifier: its task is {other}", "trtnn.Detector(...) and trtnn detect find boxes"
-            )
+        own, read = metadata.get("task"), task_of(named)
+        if own not in (None, read) and (own == "classify" or pipeline is not None):
+            raise other_task(name, read, own)
+        if own not in (None, "classify"):
+            raise ArgumentError(f"{name} is not a classifier: its task is {own}", TO_DETECT)
+        if read != "classify":
+            raise ArgumentError(f"{name} is not a classifier: its pipeline {named} is for the task {read}", TO_DETECT)
         self.pipeline = pipeline_of({**metadata, "pipeline": named})
         if "pipeline" not in metadata:
             raise ArgumentError(

@@ -20,7 +20,7 @@ from trtnn.network import Network
 from trtnn.vision import Detections, Pipeline, pipeline_of
 from trtnn.vision.pipelines import task_of
 from trtnn.vision.placing import Size, place
-from trtnn.vision.recognition import check_classes, check_metadata, recognise
+from trtnn.vision.recognition import TO_CLASSIFY, check_classes, check_metadata, recognise
 from trtnn.vision.rows import warning_once
 from trtnn.vision.stream import IN_FLIGHT, Steps, call, stream
 
@@ -84,7 +84,7 @@ class Detector:
             raise ArgumentError(
                 f"{metadata.get('model', 'this network')} is not a detector",
                 f"it gives {network.gives}, which are no boxes",
-                "trtnn.Classifier(...) and trtnn classify name what is in a picture",
+                TO_CLASSIFY,
             )
         self.pipeline = replace(made, head=made.head.renamed(network.shapes))
         self.task = made.head.task

@@ -180,6 +180,23 @@ def test_an_unknown_name():
         ("rt-detr-r18", "rtdetr_r18"),
         ("yolvo8n", "yolov8n"),
         ("resnt18", "resnet18"),
+        ("resnet50.a1_in1k", "resnet50"),
+        ("resnet18.tv_in1k", "resnet18"),
+        ("microsoft/resnet-50", "resnet50"),
+        ("resnet18_imagenet", "resnet18"),
+        ("resnet50-v1", "resnet50"),
+        ("ResNet50_Weights", "resnet50"),
+        ("ResNet18_Weights.IMAGENET1K_V1", "resnet18"),
+        ("ultralytics/yolov8n", "yolov8n"),
+        ("PekingU/rtdetr_r18vd", "rtdetr_r18"),
+        ("PekingU/rtdetr_v2_r50vd_coco", "rtdetr_v2_r50"),
+        ("yolov8n.yaml", "yolov8n"),
+        ("./yolov8n.pt", "yolov8n"),
+        ("yolov5su.torchscript", "yolov5su"),
+        ("yolov8n-classify", "yolov8n"),
+        ("yolov8n-seg-coco", "yolov8n-seg"),
+        ("dfine_n_coco", "dfine_n"),
+        ("yolov5s-v7.0", "yolov5s"),
     ],
 )
 def test_a_name_that_is_nearly_right(name, nearest):
@@ -212,6 +229,7 @@ def test_a_size_that_is_none_of_a_family(name, line):
     [
         *("yolov7", "yolov7x", "yolov10n", "yolov4-tiny", "yolox_s", "yoloe-11s", "yolo27n", "resnet200", "resnet50d"),
         *("resnext50", "resnest50", "seresnet50", "wide_resnet50_2", "vgg16", "rf-detr", "efficientnet_b0", "n" * 5000),
+        *("resnet50-d", "resnet50d.ra2_in1k", "resnet50vd", "timm/resnext50_32x4d", "owner/yolov7.pt", "/", "."),
     ],
 )
 def test_a_network_that_is_not_here_is_no_slip_of_one_that_is(name):

@@ -175,6 +175,47 @@ def test_networks_that_share_its_names_are_not_taken_for_it():
     assert ResNet.identify({name: value for name, value in state.items() if not name.startswith("fc")}) is None
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("total_ops", "total_params"),
+        ("n_averaged", "mean"),
+        ("std", "criterion.weight"),
+        ("relu.total_ops", "avgpool.total_ops"),
+        ("conv1.total_ops", "layer1.0.relu.total_params"),
+        ("layer2.0.downsample.total_ops", "layer2.total_params"),
+        ("layer1.0.conv1._input_quantizer._amax", "conv1.weight_fake_quant.scale"),
+    ],
+)
+def test_names_beside_a_resnet_s_own_and_counters_make_no_other_of_it(names):
+    with torch.device("meta"):
+        state = zeros_of(twin.ResNet("resnet18", 5))
+    state |= {name: np.zeros(1, np.float32) for name in names}
+    assert identify(state) == {"name": "resnet18", "classes": 5}
+    for name in (None, "resnet18"):
+        message = message_of(StateDictError, from_state_dict, state, name)
+        assert message.startswith(
+            "the state dict does not fit ResNet: 0 missing, 2 unexpected, 0 of the wrong shape; nothing was loaded\n"
+        )
+        assert "in another form" not in message
+    assert 'this looks like ResNet("resnet18", classes=5)' in message
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("conv1.0.weight", "bn1.0.weight", "stem.0.weight", "layer0.conv1.weight", "layer1.0.se.fc1.weight"),
+        *("layer1.0.downsample.2.bias", "layer4.1.conv2.0.weight", "layer1.0.relu.alpha", "layer1.0.gain"),
+    ],
+)
+def test_names_within_its_stem_and_blocks_are_of_another_form(name):
+    with torch.device("meta"):
+        state = zeros_of(twin.ResNet("resnet18", 5))
+    state[name] = np.zeros(1, np.float32)
+    assert identify(state) is None
+    assert "this looks like a ResNet in another form" in message_of(StateDictError, from_state_dict, state)
+
+
 def test_the_wrong_checkpoint_is_recognised():
     message = message_of(StateDictError, ResNet("resnet50").load_state_dict, twin_of("resnet18").state_dict())
     assert message.startswith("the state dict does not fit ResNet: ")

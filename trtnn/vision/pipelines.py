@@ -155,20 +155,33 @@ def pipeline_of(metadata: Mapping[str, Any], default: str = "yolov5") -> Pipelin
     Raises:
         ArgumentError: there is none of that name, or it has no such preprocessing.
     """
-    name, changes = metadata.get("pipeline", default), metadata.get("preprocessing", {})
-    if not isinstance(name, str) or name not in PIPELINES:
-        near = nearest(str(name), PIPELINES)
-        raise ArgumentError(f"there is no pipeline {name!r}", *near, f"known: {', '.join(PIPELINES)}")
-    pipeline = PIPELINES[name]
+    pipeline, changes = _called(metadata.get("pipeline", default)), metadata.get("preprocessing", {})
     if not isinstance(changes, Mapping):
         raise ArgumentError(f"a network's preprocessing is a dict, not {changes!r}", 'such as {"fit": "stretch"}')
     head = None if pipeline.head is None else pipeline.head.with_metadata(metadata)
     return replace(pipeline, preprocessing=pipeline.preprocessing.changed(changes), head=head)
 
 
-def task_of(name: Any) -> str | None:
-    """Return the task of a pipeline by its name, ``"classify"`` where it has no boxes; None where there is no such."""
+def task_of(name: Any) -> str:
+    """Return the task of a pipeline by its name, ``"classify"`` where it has no boxes.
+
+    Raises:
+        ArgumentError: there is none of that name.
+    """
+    return _task(_called(name))
+
+
+def pipelines_of(task: str) -> list[str]:
+    """Return the names of the pipelines for a task."""
+    return [name for name, pipeline in PIPELINES.items() if _task(pipeline) == task]
+
+
+def _called(name: Any) -> Pipeline:
     if not isinstance(name, str) or name not in PIPELINES:
-        return None
-    head = PIPELINES[name].head
-    return "classify" if head is None else head.task
+        near = nearest(str(name), PIPELINES)
+        raise ArgumentError(f"there is no pipeline {name!r}", *near, f"known: {', '.join(PIPELINES)}")
+    return PIPELINES[name]
+
+
+def _task(pipeline: Pipeline) -> str:
+    return "classify" if pipeline.head is None else pipeline.head.task

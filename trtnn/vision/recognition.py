@@ -13,12 +13,14 @@ from typing import Any
 from trtnn.engine.metadata import class_count, told
 from trtnn.errors import ArgumentError
 from trtnn.vision.heads import YOLOV5, YOLOV8, Head
-from trtnn.vision.pipelines import PIPELINES
+from trtnn.vision.pipelines import PIPELINES, pipelines_of
 
 Shapes = Mapping[str, Sequence[int]]
 
 _TASKS = ("detect", "segment", "pose", "obb")
 _SAY_WHICH = "say which it is: Detector(source, pipeline=...), or trtnn detect --pipeline"
+TO_CLASSIFY = "trtnn.Classifier(...) and trtnn classify name what is in a picture"
+TO_DETECT = "trtnn.Detector(...) and trtnn detect find boxes"
 _STRIDES = (8, 16, 32)  # of YOLOv8's maps
 _ANCHORED_STRIDES = ((8, 16, 32), (8, 16, 32, 64), (16, 32))  # of YOLOv5, its P6 models, and the tiny YOLOv3
 _ANCHORS = 3  # a cell
@@ -40,22 +42,34 @@ def check_metadata(metadata: Mapping[str, Any], task: str | None = None) -> str 
         return told_task
     if told_task is not None and told_task not in _TASKS:
         classifies = told_task == "classify"
-        way = "trtnn.Classifier(...) and trtnn classify name what is in a picture"
+        if classifies and task is not None:
+            raise other_task(name, task, told_task)
         other = f"a Detector reads {', '.join(_TASKS)}; call the engine or the network itself for its outputs"
-        raise ArgumentError(f"{name} is not a detector: its task is {told_task}", way if classifies else other)
-    has_points, said = "kpt_shape" in metadata, f"its task is {told_task}"
+        raise ArgumentError(f"{name} is not a detector: its task is {told_task}", TO_CLASSIFY if classifies else other)
+    has_points, said = "kpt_shape" in metadata, None
     if has_points and told_task in (None, "detect"):
         said, told_task = f"its task is pose, by its kpt_shape {metadata['kpt_shape']}", "pose"
     if task is not None and told_task is not None and task != told_task:
-        raise ArgumentError(
-            f"{name} is not read by a pipeline for the task {task}: {said}",
-            f"pipelines for that: {', '.join(_pipelines_of(told_task))}",
-        )
+        raise other_task(name, task, told_task, said)
     return told_task
 
 
-def _pipelines_of(task: str) -> list[str]:
-    return [name for name, pipeline in PIPELINES.items() if pipeline.head is not None and pipeline.head.task == task]
+def other_task(name: str, task: str, told_task: str, said: str | None = None) -> ArgumentError:
+    """Return the error for a pipeline of another task than the network's.
+
+    Args:
+        name: of the network.
+        task: that of the pipeline.
+        told_task: the network's.
+        said: what tells that, None for its metadata's ``task``.
+    """
+    own = pipelines_of(told_task)
+    ways = [TO_CLASSIFY] if told_task == "classify" else [TO_DETECT] if own and task == "classify" else []
+    return ArgumentError(
+        f"{name} is not read by a pipeline for the task {task}: {said or f'its task is {told_task}'}",
+        f"pipelines for that: {', '.join(own)}" if own else "call the engine or the network itself for its outputs",
+        *ways,
+    )
 
 
 def check_classes(metadata: Mapping[str, Any], classes: int | None, shapes: Shapes) -> None:
