@@ -495,6 +495,20 @@ def test_a_list_of_addresses_and_files(images, tmp_path, monkeypatch, capfd):
     assert [row["error"] is None for row in rows] == [True, True, True, False, False]
 
 
+def test_a_list_takes_what_is_below_its_addresses_where_asked(images, tmp_path, monkeypatch, capfd):
+    (tmp_path / "photos" / "below").mkdir(parents=True)
+    shutil.copy(images[0], tmp_path / "photos" / "a.png")
+    shutil.copy(images[1], tmp_path / "photos" / "below" / "b.png")
+    root = f"file://{tmp_path}/photos"
+    (tmp_path / "list.txt").write_text(root)
+    arguments = ["detect", str(tmp_path / "list.txt"), "-r", "--weights", str(WEIGHTS), "--reference", "--size", "96"]
+    monkeypatch.setattr(sys, "argv", ["trtnn", *arguments, "--ray", "auto", "-o", str(tmp_path / "found")])
+    main()
+    assert "2 pictures" in capfd.readouterr().out
+    rows = pq.read_table(tmp_path / "found" / "part-000000.parquet").to_pylist()
+    assert [row["source"] for row in rows] == [f"{root}/a.png", f"{root}/below/b.png"]
+
+
 def test_links_keep_their_own_names(tmp_path, monkeypatch):
     """As Hugging Face's cache has them: the files themselves are called by their digests."""
     (tmp_path / "blob").touch()

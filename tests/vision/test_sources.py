@@ -189,6 +189,7 @@ def test_what_a_list_names_and_is_not_there_is_told_at_its_turn(tmp_path, png):
             b"s3://b/a.jpg",
             r"the list .* names s3://b/a.jpg: no images are read from s3://\n  known: (.*\n.*)--ray reads",
         ),
+        (b"ftp://u:secret@x/a.jpg", r"the list .* names ftp://u:\*\*\*@x/a.jpg: no images are read from ftp://"),
     ],
 )
 def test_lists_that_are_none(tmp_path, content, words):
