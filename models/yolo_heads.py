@@ -19,6 +19,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from trtnn import functional as F
+from trtnn.dtypes import finfo, float16
 from trtnn.errors import ShapeError
 from trtnn.graph.tensor import Tensor
 from trtnn.models.blocks import Conv
@@ -31,7 +32,7 @@ BINS = 16  # a distance is told as how likely it is 0, 1, ... 15 cells
 DETECTIONS = 300  # of a head that is trained end to end, at most
 MANY, ONE = "", "one2one_"  # what stands before the names of the two sets of branches
 COEFFICIENTS = 32  # of a mask, one for each prototype
-_LARGEST_HALF = 65504.0  # finite, of fp16
+_LARGEST_HALF = finfo(float16).max
 _WHOLE_HALVES = 2048  # up to here fp16 holds every whole number
 
 
@@ -190,10 +191,10 @@ class Detect(Module):
         strides = [part[:, :1] * 0 + stride for part, stride in zip(cells, self.strides, strict=True)]
         middles = [(part + 0.5) * stride for part, stride in zip(cells, self.strides, strict=True)]
         # A middle is a multiple of half the largest power of two that divides its stride; fp16 holds 2048 of these.
-        sides = [
-            (max(bounds(n)[1] for n in x.shape[2:]) * s, s & -s) for x, s in zip(levels, self.strides, strict=True)
-        ]
-        is_half = all(side <= 1024 * power for side, power in sides)
+        is_half = all(
+            max(bounds(n)[1] for n in x.shape[2:]) * stride <= _WHOLE_HALVES * (stride & -stride) / 2
+            for x, stride in zip(levels, self.strides, strict=True)
+        )
         return Grid(join(middles, 0).transpose(1, 0), join(strides, 0).transpose(1, 0), is_half)
 
     def boxes(self, distances: Tensor, grid: Grid, *rest: Tensor) -> Tensor:
@@ -355,6 +356,12 @@ class Pose(Detect):
         """Return what x and y of a point's outputs are multiplied by, (1, cells), and what is added, (2, cells)."""
         return grid.strides * 2, grid.middles - grid.strides / 2
 
+    def more_steps(self, grid: Grid) -> list[Steps]:
+        by, to = self.to_pixels(grid)
+        none = grid.strides * 0
+        seen = [Steps(none, none, (True,))] * (self.kpt_shape[1] - 2)
+        return [Steps(join([by, by], 0), to, (False, False)), *seen] * self.kpt_shape[0]
+
 
 class OBB(Detect):
     """The head for rotated boxes: each has its angle in radians, -π / 4 to 3 / 4 π, behind its scores.
@@ -441,12 +448,6 @@ class Pose26(Pose):
 
     def to_pixels(self, grid: Grid) -> tuple[Any, Any]:
         return grid.strides, grid.middles
-
-    def more_steps(self, grid: Grid) -> list[Steps]:
-        by, to = self.to_pixels(grid)
-        none = grid.strides * 0
-        seen = [Steps(none, none, (True,))] * (self.kpt_shape[1] - 2)
-        return [Steps(join([by, by], 0), to, (False, False)), *seen] * self.kpt_shape[0]
 
 
 class OBB26(OBB):

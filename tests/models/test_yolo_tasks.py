@@ -18,7 +18,7 @@ from tests.models.names import digest
 from trtnn import Dim, Input, models
 from trtnn.checkpoint import StateDict
 from trtnn.errors import ArgumentError, ShapeError, StateDictError
-from trtnn.models.yolo_heads import Detect
+from trtnn.models.yolo_heads import Detect, Pose
 from trtnn.structure import flatten
 
 CLASSES = 3
@@ -307,6 +307,23 @@ def test_places_of_large_images_are_exact_in_fp16(stride, columns, is_half):
     assert (rows[:, [1, 3]] == stride / 2).all()
     (grid,) = grids
     assert grid.is_half is is_half is bool((grid.middles.astype(np.float16) == grid.middles).all())
+
+
+def test_key_points_of_an_end_to_end_head_are_those_of_the_other():
+    """Of YOLOv8's formula, (2 · output + cell) · stride, which no end-to-end model has yet."""
+    head = Pose((16,), 1, (8,), branches=("one2one_",), kpt_shape=(2, 3))
+    generator = np.random.default_rng(5)
+    sides, scores, more = (generator.normal(size=(2, n, 6)).astype(np.float32) for n in (4, 1, 6))
+
+    def best(sides, scores, more):
+        return head.best(sides, scores, head.grid([scores.view(2, 1, 2, 3)]), more)
+
+    rows = trace(best, sides, scores, more).run(sides, scores, more)
+    order = np.argsort(-scores[:, 0], 1)
+    cells = np.stack([order % 3, order // 3], -1)[:, :, None]
+    outputs = np.take_along_axis(more, order[:, None], 2).transpose(0, 2, 1).reshape(2, 6, 2, 3)
+    expected = np.concatenate([(2 * outputs[..., :2] + cells) * 8, 1 / (1 + np.exp(-outputs[..., 2:]))], -1)
+    np.testing.assert_allclose(rows[:, :, 6:].reshape(2, 6, 2, 3), expected, rtol=1e-5, atol=1e-5)
 
 
 @strongly_typed

@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trtnn.dtypes import finfo, float16
 from trtnn.graph.tensor import Tensor
 from trtnn.shapes.symbolic import Length
-
-if TYPE_CHECKING:
-    pass
 
 SCALED_BEFORE = "scores scaled before their product"
 _LARGEST = finfo(float16).max

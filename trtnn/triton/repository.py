@@ -127,8 +127,8 @@ def _is_model(folder: Path) -> bool:
 def _is_own_detector(folder: Path) -> bool:
     """Whether a folder is one of a detector that was written here."""
     try:
-        return (folder / "1" / "model.py").read_text() == _PYTHON_MODEL.format(name=folder.name)
-    except (OSError, UnicodeDecodeError):
+        return (folder / "1" / "model.py").read_bytes() == _PYTHON_MODEL.format(name=folder.name).encode()
+    except OSError:
         return False
 
 
