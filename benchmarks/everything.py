@@ -81,6 +81,7 @@ STEPS = (
     ),
     Step("attention", "{trt} benchmarks/attention.py --out {out}/attention.json --timing {out}/attention-timing", 600),
     Step("head", "{trt} benchmarks/head.py --out {out}/head.json --engines {out}", 420),
+    Step("silu", "{trt} benchmarks/silu.py --out {out}/silu.json --engines {out}", 600),
     Step("gpu-tests", f"{{trt}} {TESTS}", 900),
     Step(
         "scale",

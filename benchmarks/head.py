@@ -1,10 +1,10 @@
 """The head of YOLOv5 alone on a GPU, with its rows made in several ways, each of the same numbers.
 
 A map (batch, anchors · outputs, rows, columns) becomes a row for each box, (batch, anchors · rows · columns, outputs):
-what is next to each other in one is far apart in the other. In a YOLOv5s of 32 images that was a fifth of all its time
-(TensorRT 8.6.0, an H200), 17 times as long as for 8 images in one of its kernels. Each way stands behind a
-convolution with SiLU on each level, as in the model, fp16, in a CUDA graph; beside the times is the largest difference
-from what the CPU reference makes of the first way.
+what is next to each other in one is far apart in the other. In a YOLOv5s of 32 images that and joining the levels are
+a quarter of all its time (TensorRT 8.6.0, an H200). Each way stands behind a convolution with SiLU on each level, as in
+the model, fp16, in a CUDA graph; beside the times is the largest difference from what the CPU reference makes of the
+first way, which is the fastest (benchmarks/RESULTS.md, "int8 and fp8").
 
 ways:
   as it is        as models/boxes.py writes it

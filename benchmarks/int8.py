@@ -11,7 +11,6 @@ ways to an engine:
   naive      a Quantize and a Dequantize before every convolution, each with a scale of its own, and on its weights
   declared   what trtnn.quantize declares, and no place more
   ours       what trtnn.quantize declares, placed so that TensorRT makes int8 kernels of it
-  tanh       the same with SiLU behind the first convolution as x · (1 + tanh(x / 2)) / 2
   all        ours with the last layers in int8 too, which trtnn.quantize leaves: where implicit has int8
 
 Timing caches are kept by way: TensorRT 8.6 drops one that holds what another way's build measured ("Myelin error from
@@ -37,8 +36,8 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1]))  # for the twins in torch, benchmarks/twins
 SIZE_PX = 640
-WAYS = ("fp16", "implicit", "naive", "declared", "ours", "tanh", "all")
-PLACED = ("ours", "tanh", "all")
+WAYS = ("fp16", "implicit", "naive", "declared", "ours", "all")
+PLACED = ("ours", "all")
 RANGE = 8.0  # of every tensor, for "implicit"; its size does not matter to the time
 _TELLING = re.compile(r"(?i)quanti|qdq|fus|swap|split|reformat|myelin error|removing|merging|concat")
 
@@ -81,8 +80,6 @@ def trace(name: str, batch: int, way: str, args: argparse.Namespace) -> Any:
         if not quantised.exists():
             trtnn.save(quantize(model, [image(1)], skip=skip).state_dict(), quantised)
         model.load_state_dict(trtnn.load(quantised))
-    if way == "tanh":
-        model.model[0].act = lambda x: x * ((x * 0.5).tanh() * 0.5 + 0.5)
     if way not in PLACED:
         placement.spread = lambda *given: None
     if way == "naive":
