@@ -5,6 +5,7 @@ import http.server
 import io
 import itertools
 import re
+import struct
 import sys
 import threading
 
@@ -100,6 +101,57 @@ def test_a_video_that_ends_early_gives_what_it_has(tmp_path):
         frames.extend(iter_into(frames, source.read(MOST)))
     assert 20 < len(frames) < 45
     assert f": {len(frames)} of" in str(info.value)
+
+
+def matroska(times_ms, length_ms):
+    """Return a Matroska file of frames that are shown at these times, each as bright as four times its number.
+
+    It says how long it is, and not how many frames it has, as https://www.rfc-editor.org/rfc/rfc9559 has no place for.
+    """
+
+    def sized(length):
+        width = next(n for n in range(1, 9) if length < (1 << 7 * n) - 1)
+        return (length | 1 << 7 * width).to_bytes(width, "big")
+
+    def element(name, *content):
+        data = b"".join(n.to_bytes(4, "big") if isinstance(n, int) else n for n in content)
+        return bytes.fromhex(name) + sized(len(data)) + data
+
+    head = element("1A45DFA3", element("4282", b"matroska"), element("4287", 4), element("4285", 2))
+    info = element("1549A966", element("2AD7B1", 1_000_000), element("4489", struct.pack(">d", length_ms)))
+    sides = element("E0", element("B0", 64), element("BA", 48))
+    tracks = element("1654AE6B", element("AE", element("D7", 1), element("73C5", 1), element("83", 1),
+                     element("86", b"V_MJPEG"), sides))  # fmt: skip
+    clusters = []
+    for index, time in enumerate(times_ms):
+        image = cv2.imencode(".jpg", np.full((48, 64, 3), 4 * index, np.uint8))[1].tobytes()
+        clusters.append(element("1F43B675", element("E7", time), element("A3", b"\x81\x00\x00\x80", image)))
+    return head + element("18538067", info, tracks, *clusters)
+
+
+VARIED = [*range(0, 200, 10), *range(200, 2200, 100)]  # ms: 20 frames at 100 a second, and 20 at 10
+
+
+@pytest.mark.parametrize("length", [2200, 2110])
+def test_a_video_of_varying_rate_that_only_says_how_long_it_is(tmp_path, length):
+    path = tmp_path / "a.mkv"
+    path.write_bytes(matroska(VARIED, length))
+    capture = cv2.VideoCapture(str(path))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) > 150  # as OpenCV guesses
+    capture.release()
+    frames = read(path)
+    assert [frame.index for frame in frames] == list(range(40))
+    np.testing.assert_allclose([frame.image.mean() for frame in frames], np.arange(40) * 4, atol=2)
+
+
+@pytest.mark.parametrize("kept", [12, 25, 36])
+def test_a_video_of_varying_rate_that_ends_early(tmp_path, kept):
+    (tmp_path / "cut.mkv").write_bytes(matroska(VARIED[:kept], 2200))
+    (source,) = find_sources(str(tmp_path / "cut.mkv"))
+    frames = []
+    with pytest.raises(ImageError, match=rf"cut\.mkv ended early: {kept} of its [\d,]+ frames could be read"):
+        frames.extend(iter_into(frames, source.read(MOST)))
+    assert len(frames) == kept
 
 
 def broken(path, codec, numbers, change):

@@ -281,7 +281,7 @@ def _read_video(place: str | int, name: str, max_pixels: int) -> Iterator[Frame]
         ImageError: it cannot be opened, its frames are too large, it has none or fewer than it says, some of them could
             not be decoded, or it did not come back.
     """
-    here, index, lost, pauses = Here(), 0, 0, iter(PAUSES_S)
+    here, index, lost, pauses, clock = Here(), 0, 0, iter(PAUSES_S), _Clock()
     if isinstance(place, str):
         place = video_place(place, name)
     while True:
@@ -296,6 +296,8 @@ def _read_video(place: str | int, name: str, max_pixels: int) -> Iterator[Frame]
                 raise ImageError(f"the {_kind(place)} {name} is too large: {height:,}×{width:,} pixels a frame")
             for image, reader, failed in _images(capture, place, count):
                 index, lost = index + failed, lost + failed
+                if reader != PYNVVIDEOCODEC:
+                    clock.tick(capture.get(cv2.CAP_PROP_POS_MSEC), failed == 0)
                 yield Frame(image, index, rate if rate > 0 else 0.0, reader)
                 index, pauses = index + 1, iter(PAUSES_S)
         finally:
@@ -304,12 +306,34 @@ def _read_video(place: str | int, name: str, max_pixels: int) -> Iterator[Frame]
             else:  # it would wait for its threads, which are not in this process, and so would its end
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(capture))
         if isinstance(place, str) and (count > 0 or "://" not in place):
+            count = index if rate > 0 and clock.has_reached(1e3 * count / rate) else count
             _check_end(name, index, lost, count)
             return
         pause = next(pauses, None)
         if pause is None:
             raise ImageError(f"the {_kind(place)} {name} broke off after {index:,} frames, and did not come back")
         time.sleep(pause)
+
+
+class _Clock:
+    """When the frames of a video are shown, in milliseconds.
+
+    A file that does not say how many frames it has is said to have as many as its length has at its rate, which is no
+    more than a guess where the time from frame to frame varies, as in screen recordings.
+    """
+
+    def __init__(self) -> None:
+        self._last = self._longest = 0.0
+
+    def tick(self, now: float, is_next: bool) -> None:
+        """Take the time of a frame since the first; ``is_next`` where none between the last and it was lost."""
+        if is_next:
+            self._longest = max(self._longest, now - self._last)
+        self._last = now
+
+    def has_reached(self, end: float) -> bool:
+        """Tell whether no frame can be missing before the end: the last lasts no longer than others, or 1 % of all."""
+        return 0 < self._last >= end - max(self._longest, end / 100)
 
 
 def _check_end(name: str, index: int, lost: int, count: int) -> None:
