@@ -3,6 +3,7 @@
 import ast
 import os
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
@@ -293,7 +294,12 @@ def test_no_detector_of_an_older_engine_is_left(engine, tmp_path):
     (other / "1").mkdir(parents=True)
     (other / "config.pbtxt").write_text("mine")
     (other / "1" / "model.py").write_text("mine")
-    (folder,) = write_repository(engine, tmp_path, "digits", max_queue_us=1, force=True)
+    with pytest.warns(UserWarning, match="is removed") as warned:
+        (folder,) = write_repository(engine, tmp_path, "digits", max_queue_us=1, force=True)
+    (warning,) = warned
+    gone = tmp_path / "digits-detector"
+    assert str(warning.message) == f"{gone} is removed, as it has the older engine; one of this engine: --with-detector"
+    assert warning.filename == __file__
     assert sorted(os.listdir(tmp_path)) == ["digits", "other-detector"]
     write_repository(engine, tmp_path, "digits", with_detector=True, force=True)
     shutil.rmtree(folder)
@@ -302,6 +308,22 @@ def test_no_detector_of_an_older_engine_is_left(engine, tmp_path):
     assert not folder.exists()
     write_repository(engine, tmp_path, "other", force=True)
     assert (other / "1" / "model.py").read_text() == "mine"
+
+
+def test_a_detector_that_was_changed_is_left_and_said_to_have_an_older_engine(engine, tmp_path):
+    write_repository(engine, tmp_path, "digits", with_detector=True)
+    model = tmp_path / "digits-detector" / "1" / "model.py"
+    model.write_text(model.read_text() + "# mine\n")
+    with pytest.warns(UserWarning, match="is left") as warned:
+        write_repository(engine, tmp_path, "digits", force=True)
+    assert [str(one.message) for one in warned] == [
+        f"{tmp_path / 'digits-detector'} is left with the engine that it has, as it is not quite what trtnn writes; "
+        "one of this engine: --with-detector --force"
+    ]
+    assert model.read_text().endswith("# mine\n")
+    with warnings.catch_warnings(action="error"):
+        write_repository(engine, tmp_path, "digits", with_detector=True, force=True)
+    assert not model.read_text().endswith("# mine\n")
 
 
 def test_what_fails_on_the_way_leaves_what_was_there(engine, tmp_path, monkeypatch):

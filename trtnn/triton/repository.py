@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def write_repository(
         with_detector: write ``<name>-detector`` as well, which takes encoded images and gives boxes, by Triton's Python
             backend; trtnn has to be installed for that.
         force: replace models of that name, and remove the detector that was written beside an older one where none is
-            asked for: it would go on with the older engine.
+            asked for: it would go on with the older engine. A warning says so, and of one that was changed and stays.
 
     Returns:
         The folders of the models.
@@ -109,7 +110,18 @@ def write_repository(
             raise FileError(f"cannot write {folder / model}: {reason}") from error
     for model in left:
         _remove(folder / model)
+        _warn(f"{folder / model} is removed, as it has the older engine", "--with-detector")
+    kept = folder / older
+    if older not in (*written, *left) and (kept / "1" / ENGINE).is_file():
+        _warn(
+            f"{kept} is left with the engine that it has, as it is not quite what trtnn writes",
+            "--with-detector --force",
+        )
     return [folder / model for model in written]
+
+
+def _warn(what: str, options: str) -> None:
+    warnings.warn(f"{what}; one of this engine: {options}", stacklevel=3)
 
 
 def _config_of_detector(engine: Engine, name: str, service: Service) -> Message:
