@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 import trtnn
 from tests.from_torch.models import OPERATIONS, Operation, images, make
@@ -95,3 +97,114 @@ def test_places_that_are_picked():
     x, places = torch.rand(3, 4, 5), torch.tensor([1, 2, 0])
     for ours, theirs in zip(converted.trace().run(x.numpy(), places.numpy()), model(x, places), strict=True):
         assert_close(ours, theirs, 1e-6)
+
+
+# As users hand programs on: each operation gives a tensor of its own, and as torch's compilers read them (Core ATen).
+DECOMPOSED = {"functional": lambda program: program.run_decompositions({}), "core": lambda p: p.run_decompositions()}
+
+
+class Decomposed(nn.Module):
+    """What Core ATen has under other names, or in other arguments."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(3, 8, 3, (1, 2), 1, groups=1), nn.BatchNorm2d(8), nn.PReLU(), nn.InstanceNorm2d(8, affine=True),
+            nn.ConvTranspose2d(8, 6, 3, 2, 1, 1, 2, dilation=2), nn.GroupNorm(3, 6), nn.MaxPool2d(2), nn.Dropout(),
+        )  # fmt: skip
+        self.line, self.norm = nn.Conv1d(6, 4, 3, padding=2, dilation=2, bias=False), nn.LayerNorm(4)
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+
+    def forward(self, x):
+        y = self.convolutions(x)
+        padded = F.pad(
+            F.pad(F.pad(y, (1, 2, 0, 1), value=0.5), (1, 1, 2, 0), mode="reflect"), (2, 1, 0, 0), mode="replicate"
+        )
+        rows = self.norm(self.line(y.flatten(2)).transpose(1, 2))
+        attended, weights = self.attention(rows, rows, rows)
+        moved = F.grid_sample(padded, x[:, :2].permute(0, 2, 3, 1).tanh(), align_corners=False)
+        spectrum = torch.fft.rfft(y, dim=-1, norm="ortho")
+        back = torch.fft.irfft(spectrum, n=y.shape[-1], norm="ortho")
+        averages = F.adaptive_avg_pool2d(padded, (2, 3)), F.selu(y), F.celu(y, 0.7), torch.cdist(rows, rows[:, :3])
+        return padded, attended, F.log_softmax(weights, -1), moved, back + torch.full_like(y, 2), *averages
+
+
+@pytest.mark.parametrize("how", DECOMPOSED)
+def test_programs_after_decompositions(how):
+    torch.manual_seed(2)
+    model = Decomposed().eval()
+    for norm in (module for module in model.modules() if isinstance(module, (nn.BatchNorm2d, nn.InstanceNorm2d))):
+        nn.init.normal_(norm.weight)
+        nn.init.normal_(norm.bias)
+    model.convolutions[1].running_mean.normal_()
+    model.convolutions[1].running_var.uniform_(0.5, 2)
+    x, other = images(1, 3, 9, 12), torch.randn(1, 3, 9, 12)
+    program = DECOMPOSED[how](torch.export.export(model, (x,)))
+    with torch.no_grad():
+        expected = model(other)
+    assert_close(trtnn.from_torch(program, x).trace().run(other.numpy()), expected, 1e-5)
+
+
+@pytest.mark.parametrize("how", DECOMPOSED)
+@pytest.mark.parametrize("name", sorted({*OPERATIONS} - {"windows"}))  # which Core ATen folds by places that add up
+def test_operations_after_decompositions(name, how):
+    x, model = images(2, 3, 7, 6), Operation(name).eval()
+    network = trtnn.from_torch(DECOMPOSED[how](torch.export.export(model, (x,))), x).trace()
+    other = torch.randn(2, 3, 7, 6, generator=torch.Generator().manual_seed(3))
+    assert_close(network.run(other.numpy()), model(other), 1e-5)
+
+
+class WritesToParts(nn.Module):
+    """Parts of tensors that are written to, through views of views, and read before and behind."""
+
+    def forward(self, x):
+        table = x.new_full((x.shape[0], 5, 6), 0.5)
+        table[:, :3, :4] = x[:, :3, :4] * 2
+        table[:, :-1, -1] += x[:, 1:, 0]
+        rows = table[:, 1]
+        rows[:, 2:4] *= x[:, 0, 2:4]
+        before = table.sum(-1)
+        table[:, -1, :-1].copy_(x[:, 4, 1:])
+        table.select(1, 0).sub_(1)
+        zero = x.new_tensor(0)
+        return table, before, rows + torch.where(x[:, 0] > 0, x[:, 0], zero)
+
+
+@pytest.mark.parametrize("how", [*DECOMPOSED, "as exported"])
+def test_programs_that_write_to_parts_of_tensors(how):
+    x, other = (torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    program = torch.export.export(WritesToParts(), (x,))
+    assert any(node.target is torch.ops.aten.copy_.default for node in program.graph.nodes)
+    program = DECOMPOSED.get(how, lambda same: same)(program)
+    assert_close(trtnn.from_torch(program, x).trace().run(other.numpy()), WritesToParts()(other), 1e-6)
+
+
+class PicksForNothing(nn.Module):
+    """What a mask picks, which nothing reads but torch's own checks of how much that is."""
+
+    def forward(self, x):
+        nearest = torch.full_like(x, 9)
+        for step in range(3):
+            mask = x * step < nearest
+            nearest[mask] = (x * step)[mask]
+            if step == 1:
+                result = nearest.clone()
+        return result
+
+
+@pytest.mark.parametrize("how", [*DECOMPOSED, "as exported"])
+def test_what_a_mask_picks_for_checks_alone_is_left_out(how):
+    x, other = (torch.randn(2, 5, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    program = DECOMPOSED.get(how, lambda same: same)(torch.export.export(PicksForNothing(), (x,)))
+    assert_close(trtnn.from_torch(program, x).trace().run(other.numpy()), PicksForNothing()(other), 1e-6)
+
+
+def test_batch_norm_of_a_batch_after_decompositions_is_refused():
+    class Training(nn.Module):
+        def forward(self, x):
+            return F.batch_norm(x, None, None, training=True)
+
+    x = torch.randn(2, 3, 4, 4)
+    program = torch.export.export(Training(), (x,)).run_decompositions()
+    with pytest.raises(UnsupportedError, match="batch_norm of a batch's own statistics: once"):
+        trtnn.from_torch(program, x)

@@ -18,12 +18,16 @@ def as_module(program: Any) -> nn.Module:
         ArgumentError: torch cannot put them together.
     """
     try:
+        if _writes_through_views(program.graph_module):
+            program = program.run_decompositions({})  # no operation is another then, but each gives a tensor of its own
         module = torch.export.unflatten(program)
     except Exception as error:
         raise ArgumentError(
             f"torch cannot put the modules of this exported program together: {error}".partition("\n")[0],
             "convert the module that it was exported of",
         ) from error
+    for inner in module.modules():
+        _leave_checks_out(inner)
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if _is_sequential(child):
@@ -31,6 +35,45 @@ def as_module(program: Any) -> nn.Module:
     for inner in module.modules():
         inner.training = False  # it was exported as it is, and has no switch
     return module
+
+
+# What a program checks as it runs, and what holds for lengths that are known then.
+_CHECKS = {
+    torch.ops.aten._assert_scalar.default,
+    torch.ops.aten._assert_async.msg,
+    torch.ops.aten._assert_tensor_metadata.default,
+    torch.ops.aten.sym_constrain_range.default,
+    torch.ops.aten.sym_constrain_range_for_size.default,
+}
+
+
+def _leave_checks_out(module: Any) -> None:
+    """Remove the checks of a module's graph, and what is computed for these alone, such as how much a mask picks."""
+    graph = getattr(module, "graph", None)
+    if not isinstance(graph, torch.fx.Graph) or not any(node.target in _CHECKS for node in graph.nodes):
+        return
+    for node in list(graph.nodes):
+        if node.target in _CHECKS:
+            graph.erase_node(node)
+    graph.eliminate_dead_code()
+    module.finalize()
+
+
+def _writes_through_views(program: torch.fx.GraphModule) -> bool:
+    """Whether a part of a tensor is taken and written to, as ``x[:, 0] += 1`` is exported."""
+    return any(_writes_to(node.target) and _is_view(node.args[0]) for node in program.graph.nodes)
+
+
+def _writes_to(target: Any) -> bool:
+    return isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable
+
+
+def _is_view(node: Any) -> bool:
+    """Whether a node gives a part of what it takes, or all of it otherwise, and not a copy."""
+    target = getattr(node, "target", None)
+    if not isinstance(target, torch._ops.OpOverload) or target._schema.is_mutable:
+        return False
+    return any(returned.alias_info is not None for returned in target._schema.returns)
 
 
 def _is_sequential(module: Any) -> bool:

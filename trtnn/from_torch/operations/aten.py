@@ -14,7 +14,8 @@ from trtnn.from_torch.operations.converters import Missing, converter
 _END = 2**63 - 1  # of a slice that goes to the end
 
 
-def _text(*parts: Any) -> str:
+def text(*parts: Any) -> str:
+    """Return arguments one after another."""
     return ", ".join(str(part) for part in parts)
 
 
@@ -24,24 +25,24 @@ def _batch_norm(
 ) -> str:
     if training:
         raise Missing("batch_norm of a batch's own statistics")
-    return f"F.batch_norm({_text(x, mean, var, weight, bias)}, eps={eps})"
+    return f"F.batch_norm({text(x, mean, var, weight, bias)}, eps={eps})"
 
 
 @converter(torch.ops.aten.layer_norm)
 def _layer_norm(x: Any, shape: Any, weight: Any = None, bias: Any = None, eps: Any = 1e-5, *_: Any) -> str:
-    return f"F.layer_norm({_text(x, shape, weight, bias)}, eps={eps})"
+    return f"F.layer_norm({text(x, shape, weight, bias)}, eps={eps})"
 
 
 @converter(torch.ops.aten.group_norm)
 def _group_norm(x: Any, groups: Any, weight: Any = None, bias: Any = None, eps: Any = 1e-5, *_: Any) -> str:
-    return f"F.group_norm({_text(x, groups, weight, bias)}, eps={eps})"
+    return f"F.group_norm({text(x, groups, weight, bias)}, eps={eps})"
 
 
 @converter(torch.ops.aten.instance_norm)
 def _instance_norm(
     x: Any, weight: Any, bias: Any, mean: Any, var: Any, use_input_stats: Any, momentum: Any, eps: Any, *_: Any
 ) -> str:
-    return f"F.instance_norm({_text(x, mean, var, weight, bias, use_input_stats)}, eps={eps})"
+    return f"F.instance_norm({text(x, mean, var, weight, bias, use_input_stats)}, eps={eps})"
 
 
 @converter(torch.ops.aten.embedding)
@@ -104,6 +105,8 @@ _resizing("upsample_bicubic2d", ', mode="bicubic"')
 
 
 @converter(torch.ops.aten.grid_sampler)
+@converter(torch.ops.aten.grid_sampler_2d)
+@converter(torch.ops.aten.grid_sampler_3d)
 def _grid_sampler(x: Any, grid: Any, mode: Any, padding: Any, align_corners: Any) -> str:
     modes = ("bilinear", "nearest", "bicubic"), ("zeros", "border", "reflection")
     how = f'mode="{modes[0][mode]}", padding_mode="{modes[1][padding]}"'
@@ -130,7 +133,7 @@ def _folded(x: Any, size: Any, kernel: Any, dilation: Any, padding: Any, stride:
 
 @converter(torch.ops.aten.unfold)
 def _windows(x: Any, dim: Any, size: Any, step: Any) -> str:
-    return f"{x}.unfold({_text(dim, size, step)})"
+    return f"{x}.unfold({text(dim, size, step)})"
 
 
 def _largest(n: int) -> None:
@@ -153,9 +156,14 @@ def _max_unpool(*_: Any) -> str:
 @converter(torch.ops.aten.elu)
 @converter(torch.ops.aten.elu_)
 def _elu(x: Any, alpha: Any = 1.0, scale: Any = 1.0, input_scale: Any = 1.0) -> str:
-    if (scale, input_scale) != (1, 1):
+    """Return elu; decomposed, selu is one times a number, and celu one of which what is negative is scaled before."""
+    if input_scale == 1:
+        result = f"F.elu({x}, {alpha})"
+    elif abs(alpha * input_scale - 1) < 1e-12:
+        result = f"F.celu({x}, {alpha})"
+    else:
         raise Missing("elu with scales")
-    return f"F.elu({x}, {alpha})"
+    return result if scale == 1 else f"{result} * {scale}"
 
 
 @converter(torch.ops.aten.tensordot)
@@ -177,9 +185,9 @@ def _embedding_bag(
 ) -> str:
     how = f'mode="{("sum", "mean", "max")[mode]}", per_sample_weights={weights}, include_last_offset={includes_last}'
     padding = None if padding == -1 else padding
-    return f"(F.embedding_bag({_text(indices, weight, offsets)}, {how}, padding_idx={padding}),)"
+    return f"(F.embedding_bag({text(indices, weight, offsets)}, {how}, padding_idx={padding}),)"
 
 
 @converter(torch.ops.aten.linalg_vector_norm)
 def _norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: Any = False, **_: Any) -> str:
-    return f"F.norm({_text(x, ord, dim, keepdim)})"
+    return f"F.norm({text(x, ord, dim, keepdim)})"

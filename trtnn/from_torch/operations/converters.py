@@ -27,6 +27,7 @@ from trtnn.from_torch.source.expressions import (
     Item,
     Negative,
     Number,
+    Sequence,
     Text,
 )
 from trtnn.from_torch.source.parsing import parse
@@ -189,6 +190,12 @@ def _item(step: Step, express: Express) -> Expression:
     return Item(express(x), tuple(map(express, index if type(index) is tuple else (index,))))
 
 
+def _clone(step: Step, express: Express) -> Expression:
+    """Return a copy; of a constant of one element, which is a number here, that number."""
+    copied = express(step.args[0] if step.args else step.kwargs["input"])
+    return copied if isinstance(copied, Number) else Call(Attribute(copied, "clone"), ())
+
+
 def _fused_fake_quantize(step: Step, express: Express) -> Expression:
     """Return what torch's step of training with quantisation does where it measures nothing."""
     x, measuring, quantising, _, _, scale, zero_point, _, low, high, axis, *per_channel = step.args
@@ -226,12 +233,28 @@ def _mse_loss(step: Step, express: Express) -> Expression:
     return square if how == "none" else Call(Attribute(square, how), ())
 
 
+def _batch_norm_of_itself(step: Step, express: Express) -> Expression:
+    """Return what ATen writes of instance_norm: batch_norm without running statistics, of all images as one's channels.
+
+    Raises:
+        Missing: it is of a batch's own statistics.
+    """
+    x, weight, bias, *rest = step.args
+    if len(rest) != 3 or x.tensor.shape[0] != 1:  # with running statistics, or over several images
+        raise Missing("batch_norm of a batch's own statistics")
+    given = tuple(express(value) for value in (x, None, None, weight, bias))
+    normalised = Call(Attribute(Text("F"), "instance_norm"), given, (("eps", express(rest[-1], "eps")),))
+    return Sequence((normalised,), "()")
+
+
 # What is no call of one name: of indices, and of several operations here.
 _SPELT_OUT: dict[str, Callable[[Step, Express], Expression]] = {
     "__getitem__": _item,
+    "clone": _clone,
     "fused_moving_avg_obs_fake_quant": _fused_fake_quantize,
     "_weight_norm": _weight_norm,
     "mse_loss": _mse_loss,
+    "_native_batch_norm_legit": _batch_norm_of_itself,
 }
 
 

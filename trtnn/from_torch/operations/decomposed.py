@@ -1,0 +1,139 @@
+"""Converters of what ``ExportedProgram.run_decompositions`` leaves: Core ATen's operations that torch calls otherwise.
+
+https://docs.pytorch.org/docs/stable/torch.compiler_ir.html lists them. An operation that gives several tensors, of
+which a program reads the first alone, is that one here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from trtnn.from_torch.operations.aten import text
+from trtnn.from_torch.operations.converters import Missing, converter
+
+_NORMALISED = {0: "backward", 1: "ortho", 2: "forward"}  # by what a transform divides; inverse ones by the other end
+_INVERSE = {0: "forward", 1: "ortho", 2: "backward"}
+
+
+@converter(torch.ops.aten.convolution)
+def _convolution(
+    x: Any,
+    weight: Any,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    transposed: Any,
+    output_padding: Any,
+    groups: Any,
+) -> str:
+    n, tensors = len(stride), text(x, weight, bias)
+    if transposed:
+        return f"F.conv_transpose{n}d({tensors}, {text(stride, padding, output_padding, groups, dilation)})"
+    return f"F.conv{n}d({tensors}, {text(stride, padding, dilation, groups)})"
+
+
+@converter(torch.ops.aten._native_batch_norm_legit_no_training)
+def _batch_norm(x: Any, weight: Any, bias: Any, mean: Any, var: Any, _momentum: Any, eps: Any) -> str:
+    return f"(F.batch_norm({text(x, mean, var, weight, bias)}, eps={eps}),)"
+
+
+@converter(torch.ops.aten.native_batch_norm)
+def _batch_norm_or_training(
+    x: Any, weight: Any, bias: Any, mean: Any, var: Any, training: Any, momentum: Any, eps: Any
+) -> str:
+    if training:
+        raise Missing("batch_norm of a batch's own statistics")
+    return _batch_norm(x, weight, bias, mean, var, momentum, eps)
+
+
+@converter(torch.ops.aten.native_layer_norm)
+def _layer_norm(x: Any, shape: Any, weight: Any, bias: Any, eps: Any) -> str:
+    return f"(F.layer_norm({text(x, shape, weight, bias)}, eps={eps}),)"
+
+
+@converter(torch.ops.aten.native_group_norm)
+def _group_norm(x: Any, weight: Any, bias: Any, _batch: Any, _channels: Any, _size: Any, groups: Any, eps: Any) -> str:
+    return f"(F.group_norm({text(x, groups, weight, bias)}, eps={eps}),)"
+
+
+@converter(torch.ops.aten._softmax)
+def _softmax(x: Any, dim: Any, half_to_float: Any) -> str:
+    return f"F.softmax({x}, {dim}{', dtype=trtnn.float32' if half_to_float else ''})"
+
+
+@converter(torch.ops.aten._log_softmax)
+def _log_softmax(x: Any, dim: Any, half_to_float: Any) -> str:
+    return f"F.log_softmax({x}, {dim}{', dtype=trtnn.float32' if half_to_float else ''})"
+
+
+@converter(torch.ops.aten.native_dropout)
+def _dropout(x: Any, _p: Any, train: Any) -> str:
+    if train:
+        raise Missing("dropout in training")
+    return f"({x},)"
+
+
+@converter(torch.ops.aten._adaptive_avg_pool2d)
+def _adaptive_avg_pool2d(x: Any, size: Any) -> str:
+    return f"F.adaptive_avg_pool2d({x}, {size})"
+
+
+@converter(torch.ops.aten._adaptive_avg_pool3d)
+def _adaptive_avg_pool3d(x: Any, size: Any) -> str:
+    return f"F.adaptive_avg_pool3d({x}, {size})"
+
+
+@converter(torch.ops.aten.constant_pad_nd)
+def _pad(x: Any, pad: Any, value: Any = 0) -> str:
+    return f"F.pad({x}, {pad}, value={value})"
+
+
+def _padding(n: int) -> None:
+    for name, mode in (("reflection", "reflect"), ("replication", "replicate")):
+
+        def padded(x: Any, pad: Any, mode: str = mode) -> str:
+            return f'F.pad({x}, {pad}, mode="{mode}")'
+
+        converter(getattr(torch.ops.aten, f"{name}_pad{n}d"))(padded)
+
+
+for _n in (1, 2, 3):
+    _padding(_n)
+
+
+@converter(torch.ops.aten.fill)
+def _fill(x: Any, value: Any) -> str:
+    return f"F.full_like({x}, {value})"
+
+
+@converter(torch.ops.aten.copy)
+def _copy(x: Any, source: Any, *_: Any) -> str:
+    return f"{source}.to({x}.dtype).expand_as({x})"
+
+
+@converter(torch.ops.aten._cdist_forward)
+def _cdist(x: Any, y: Any, p: Any, *_: Any) -> str:
+    return f"F.cdist({x}, {y}, {p})"
+
+
+@converter(torch.ops.aten._fft_r2c)
+def _real_transform(x: Any, dim: Any, normalization: Any, onesided: Any) -> str:
+    name = "rfftn" if onesided else "fftn"
+    return f'F.fft.{name}({x}, dim={dim}, norm="{_NORMALISED[normalization]}")'
+
+
+@converter(torch.ops.aten._fft_c2c)
+def _transform(x: Any, dim: Any, normalization: Any, forward: Any) -> str:
+    if forward:
+        return f'F.fft.fftn({x}, dim={dim}, norm="{_NORMALISED[normalization]}")'
+    return f'F.fft.ifftn({x}, dim={dim}, norm="{_INVERSE[normalization]}")'
+
+
+@converter(torch.ops.aten._fft_c2r)
+def _transform_to_real(x: Any, dim: Any, normalization: Any, length: Any) -> str:
+    if len(dim) != 1:
+        raise Missing("a transform to real numbers of several dimensions")
+    return f'F.fft.irfft({x}, {length}, {dim[0]}, norm="{_INVERSE[normalization]}")'
