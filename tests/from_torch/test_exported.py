@@ -154,6 +154,58 @@ def test_operations_after_decompositions(name, how):
     assert_close(network.run(other.numpy()), model(other), 1e-5)
 
 
+class Bags(nn.Module):
+    """Bags of one length, which are exported as offsets, weighed and padded; of several, whose offsets are a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.ModuleList(nn.EmbeddingBag(9, 4, mode=mode, padding_idx=2) for mode in ("sum", "mean", "max"))
+        self.weighed = nn.EmbeddingBag(9, 4, mode="sum")
+        self.register_buffer("starts", torch.tensor([0, 1, 4]))
+
+    def forward(self, x, weights):
+        together = F.embedding_bag(x.flatten(), self.weighed.weight, self.starts, mode="mean")
+        return *(bag(x) for bag in self.rows), self.weighed(x, per_sample_weights=weights), together
+
+
+@pytest.mark.parametrize("how", [*DECOMPOSED, "as exported"])
+def test_bags_of_embeddings(how):
+    model, generator = Bags().eval(), torch.Generator().manual_seed(3)
+    args, others = ((torch.randint(0, 9, (2, 3), generator=generator), torch.rand(2, 3)) for _ in range(2))
+    program = DECOMPOSED.get(how, lambda same: same)(torch.export.export(model, args))
+    with torch.no_grad():
+        expected = model(*others)
+    assert_close(trtnn.from_torch(program, *args).trace().run(*(t.numpy() for t in others)), expected, 1e-5)
+
+
+class Heads(nn.Module):
+    """A detector's: lists of modules that are called in turns, and rows that are changed in place behind a permute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.boxes, self.scores = (nn.ModuleList(nn.Conv2d(3, 2, 1) for _ in range(2)) for _ in range(2))
+
+    def forward(self, x):
+        levels = x, F.max_pool2d(x, 2)
+        pairs = zip(self.boxes, self.scores, levels, strict=True)
+        maps = [torch.cat([box(y), score(y).sigmoid()], 1) for box, score, y in pairs]
+        joined = torch.cat([y.flatten(2) for y in maps], 2).permute(0, 2, 1)
+        joined[..., :2] = joined[..., :2] * 8 + torch.arange(joined.shape[1]).view(1, -1, 1).type(x.dtype)
+        joined[..., 2:3] = joined[..., 2:3].exp()
+        return joined
+
+
+@pytest.mark.parametrize("how", [*DECOMPOSED, "as exported"])
+def test_modules_that_are_called_in_turns(how):
+    model, x, other = Heads().eval(), torch.rand(1, 3, 8, 6), torch.rand(1, 3, 8, 6)
+    program = DECOMPOSED.get(how, lambda same: same)(torch.export.export(model, (x,)))
+    converted = trtnn.from_torch(program, x)
+    with torch.no_grad():
+        expected = model(other)
+    assert_close(converted.trace().run(other.numpy()), expected, 1e-5)
+    assert {key for key, _ in converted.named_parameters()} == {*model.state_dict()}
+
+
 class WritesToParts(nn.Module):
     """Parts of tensors that are written to, through views of views, and read before and behind."""
 

@@ -17,9 +17,10 @@ def as_module(program: Any) -> nn.Module:
     Raises:
         ArgumentError: torch cannot put them together.
     """
+    if _writes_through_views(program.graph_module):
+        program = program.run_decompositions({})  # no operation is another then, but each gives a tensor of its own
+    _tell_modules(program.graph)
     try:
-        if _writes_through_views(program.graph_module):
-            program = program.run_decompositions({})  # no operation is another then, but each gives a tensor of its own
         module = torch.export.unflatten(program)
     except Exception as error:
         raise ArgumentError(
@@ -35,6 +36,15 @@ def as_module(program: Any) -> nn.Module:
     for inner in module.modules():
         inner.training = False  # it was exported as it is, and has no switch
     return module
+
+
+def _tell_modules(graph: torch.fx.Graph) -> None:
+    """Say of operations that decompositions added, and did not say it of, that they are the model's own."""
+    stacks = [node.meta.get("nn_module_stack") for node in graph.nodes if node.op == "call_function"]
+    root = next((dict([next(iter(stack.items()))]) for stack in stacks if stack), None)
+    for node in graph.nodes:
+        if root and node.op == "call_function" and not node.meta.get("nn_module_stack"):
+            node.meta["nn_module_stack"] = root
 
 
 # What a program checks as it runs, and what holds for lengths that are known then.

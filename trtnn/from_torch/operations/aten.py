@@ -171,23 +171,6 @@ def _tensordot(x: Any, y: Any, dims_x: Any, dims_y: Any) -> str:
     return f"F.tensordot({x}, {y}, dims=({dims_x}, {dims_y}))"
 
 
-@converter(torch.ops.aten.embedding_bag)
-def _embedding_bag(
-    weight: Any,
-    indices: Any,
-    offsets: Any,
-    _scale_by_frequency: Any = False,
-    mode: Any = 0,
-    _sparse: Any = False,
-    weights: Any = None,
-    includes_last: Any = False,
-    padding: Any = None,
-) -> str:
-    how = f'mode="{("sum", "mean", "max")[mode]}", per_sample_weights={weights}, include_last_offset={includes_last}'
-    padding = None if padding == -1 else padding
-    return f"(F.embedding_bag({text(indices, weight, offsets)}, {how}, padding_idx={padding}),)"
-
-
 @converter(torch.ops.aten.linalg_vector_norm)
 def _norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: Any = False, **_: Any) -> str:
     return f"F.norm({text(x, ord, dim, keepdim)})"

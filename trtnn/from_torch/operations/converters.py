@@ -27,7 +27,6 @@ from trtnn.from_torch.source.expressions import (
     Item,
     Negative,
     Number,
-    Sequence,
     Text,
 )
 from trtnn.from_torch.source.parsing import parse
@@ -169,8 +168,9 @@ def convert(step: Step, express: Express) -> Expression:
         return Call(Attribute(_call(step, _without_how(args), kwargs, express), "clone"), ())
     if name == "__iter__":
         return Call(Attribute(express(args[0]), "unbind"), ())
-    if name in _SPELT_OUT:
-        return _SPELT_OUT[name](step, express)
+    spelt_out = OF_ATEN.get(name) if step.owner == "torch.ops.aten" else None
+    if (spelt_out := spelt_out or _SPELT_OUT.get(name)) is not None:
+        return spelt_out(step, express)
     if name.startswith("get:"):
         if not hasattr(Tensor, name[4:]):
             raise Missing(f"torch.Tensor.{name[4:]}")
@@ -233,20 +233,8 @@ def _mse_loss(step: Step, express: Express) -> Expression:
     return square if how == "none" else Call(Attribute(square, how), ())
 
 
-def _batch_norm_of_itself(step: Step, express: Express) -> Expression:
-    """Return what ATen writes of instance_norm: batch_norm without running statistics, of all images as one's channels.
-
-    Raises:
-        Missing: it is of a batch's own statistics.
-    """
-    x, weight, bias, *rest = step.args
-    if len(rest) != 3 or x.tensor.shape[0] != 1:  # with running statistics, or over several images
-        raise Missing("batch_norm of a batch's own statistics")
-    given = tuple(express(value) for value in (x, None, None, weight, bias))
-    normalised = Call(Attribute(Text("F"), "instance_norm"), given, (("eps", express(rest[-1], "eps")),))
-    return Sequence((normalised,), "()")
-
-
+#: Operations of ATen's by name, of which tensors say what they are here, and not source alone.
+OF_ATEN: dict[str, Callable[[Step, Express], Expression]] = {}
 # What is no call of one name: of indices, and of several operations here.
 _SPELT_OUT: dict[str, Callable[[Step, Express], Expression]] = {
     "__getitem__": _item,
@@ -254,7 +242,6 @@ _SPELT_OUT: dict[str, Callable[[Step, Express], Expression]] = {
     "fused_moving_avg_obs_fake_quant": _fused_fake_quantize,
     "_weight_norm": _weight_norm,
     "mse_loss": _mse_loss,
-    "_native_batch_norm_legit": _batch_norm_of_itself,
 }
 
 

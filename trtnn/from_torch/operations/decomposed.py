@@ -11,7 +11,9 @@ from typing import Any
 import torch
 
 from trtnn.from_torch.operations.aten import text
-from trtnn.from_torch.operations.converters import Missing, converter
+from trtnn.from_torch.operations.converters import OF_ATEN, Express, Missing, converter
+from trtnn.from_torch.recording.steps import Step
+from trtnn.from_torch.source.expressions import Attribute, Call, Expression, Sequence, Text
 
 _NORMALISED = {0: "backward", 1: "ortho", 2: "forward"}  # by what a transform divides; inverse ones by the other end
 _INVERSE = {0: "forward", 1: "ortho", 2: "backward"}
@@ -137,3 +139,50 @@ def _transform_to_real(x: Any, dim: Any, normalization: Any, length: Any) -> str
     if len(dim) != 1:
         raise Missing("a transform to real numbers of several dimensions")
     return f'F.fft.irfft({x}, {length}, {dim[0]}, norm="{_INVERSE[normalization]}")'
+
+
+def _to_copy(step: Step, express: Express) -> Expression:
+    """Return a copy, in a type where one is given: what ``x.to(...)`` and its like are after decompositions."""
+    x, dtype = express(step.args[0]), step.kwargs.get("dtype")
+    return Call(Attribute(x, "clone"), ()) if dtype is None else Call(Attribute(x, "to"), (express(dtype),))
+
+
+def _bags(step: Step, express: Express) -> Expression:
+    """Return ATen's embedding_bag, which has offsets also where torch's has bags of one length, a row each."""
+    names = ("scale_grad_by_freq", "mode", "sparse", "per_sample_weights", "include_last_offset", "padding_idx")
+    (weight, indices, offsets), more = step.args[:3], dict(zip(names, step.args[3:], strict=False)) | step.kwargs
+    weights, padding = more.get("per_sample_weights"), more.get("padding_idx", -1)
+    how = [("mode", Text(f'"{("sum", "mean", "max")[more.get("mode", 0)]}"'))]
+    if offsets.step is not None and offsets.step.name == "arange" and not more.get("include_last_offset"):
+        begin = [*offsets.tensor.tolist(), indices.tensor.numel()]
+        rows = Text(f"-1, {begin[1] - begin[0]}")
+        given = [Call(Attribute(express(indices), "reshape"), (rows,)), express(weight)]
+        weighed = None if weights is None else Call(Attribute(express(weights), "reshape"), (rows,))
+    else:
+        given = [express(indices), express(weight), express(offsets)]
+        weighed = None if weights is None else express(weights)
+        how.append(("include_last_offset", Text(str(bool(more.get("include_last_offset"))))))
+    if weighed is not None:
+        how.append(("per_sample_weights", weighed))
+    if padding not in (None, -1):
+        how.append(("padding_idx", express(padding, "padding_idx")))
+    return Sequence((Call(Attribute(Text("F"), "embedding_bag"), tuple(given), tuple(how)),), "()")
+
+
+def _batch_norm_of_itself(step: Step, express: Express) -> Expression:
+    """Return what ATen writes of instance_norm: batch_norm without running statistics, of all images as one's channels.
+
+    Raises:
+        Missing: it is of a batch's own statistics.
+    """
+    x, weight, bias, *rest = step.args
+    if len(rest) != 3 or x.tensor.shape[0] != 1:  # with running statistics, or over several images
+        raise Missing("batch_norm of a batch's own statistics")
+    given = tuple(express(value) for value in (x, None, None, weight, bias))
+    normalised = Call(Attribute(Text("F"), "instance_norm"), given, (("eps", express(rest[-1], "eps")),))
+    return Sequence((normalised,), "()")
+
+
+OF_ATEN.update(
+    _to_copy=_to_copy, embedding_bag=_bags, _embedding_bag=_bags, _native_batch_norm_legit=_batch_norm_of_itself
+)
