@@ -192,7 +192,9 @@ class YOLOv5(Family):
         version: ``"6.0"`` (also 6.x and 7.0) or ``"5.0"``, by the release that trained the checkpoint.
         head: ``"decoded"`` gives (batch, boxes, 5 + classes): centre x, centre y, width, height in pixels, objectness
             and class scores in 0..1, with 25200 boxes at 640 pixels. ``"raw"`` gives a list of maps
-            (batch, 3 · (5 + classes), rows, columns), one for each stride.
+            (batch, 3 · (5 + classes), rows, columns), one for each stride; the metadata of its network name the
+            pipeline ``"yolov5-raw"``, and have the ``strides``, and the ``anchors`` in pixels that the weights have
+            when it is traced.
         depth, width: in place of the size's own multiples.
         names: of the classes, for the engine file.
         fused: whether BatchNorm was folded into the convolutions, as checkpoints may have it.
@@ -237,6 +239,12 @@ class YOLOv5(Family):
         expect_multiples(images.shape[2:], self.strides[-1], self.name)
         *layers, detect = self.model
         return detect(*call(layers, self.sources, images), decode=self.head == "decoded")
+
+    def _network_metadata(self) -> Mapping[str, Any]:
+        if self.head != "raw" or self.metadata.get("pipeline") != self.pipeline:
+            return self.metadata
+        anchors = [self.model[-1].anchors_px(level).tolist() for level in range(len(self.strides))]
+        return {**self.metadata, "pipeline": "yolov5-raw", "strides": list(self.strides), "anchors": anchors}
 
     @classmethod
     def identify(cls, state_dict: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -53,7 +53,14 @@ def end2end(x):
     return F.cat([rows[..., :4] * 32.0, rows[..., 4:5], F.floor(rows[..., 5:] * 3.0)], 2)
 
 
-HEADS = {"yolov5": yolov5, "yolov8": yolov8, "retinanet": retinanet, "end2end": end2end}
+def yolov5_raw(x):
+    """Maps of two levels, two anchors and two classes."""
+    logits = x.reshape(-1, 3 * SIDE * SIDE) * 8.0 - 5.0
+    return [logits[:, :224].reshape(-1, 14, 4, 4), logits[:, 224:280].reshape(-1, 14, 2, 2)]
+
+
+RAW = {"strides": [8, 16], "anchors": [[[9, 7], [4.5, 12]], [[20, 11], [8, 25]]]}
+HEADS = {"yolov5": yolov5, "yolov8": yolov8, "retinanet": retinanet, "end2end": end2end, "yolov5-raw": yolov5_raw}
 
 
 def spec(batch, dtype="float32"):
@@ -73,6 +80,7 @@ def engine_of(log, monkeypatch):
 
     def make(function, batch=(1, 2, 4), dtype="float32"):
         network = trace(function, spec(batch, dtype))
+        network.metadata = {**network.metadata, **(RAW if function is yolov5_raw else {})}
         stand_in(monkeypatch, network).log = log
         stand_in_kernels(monkeypatch, log)
         return network.build(**ONE_TARGET)
@@ -109,6 +117,43 @@ def test_both_ways_find_the_same(engine_of, pipeline, dtype):
     assert sum(map(len, expected)) > 20
     check_same(gpu(pictures(11)), expected)  # by graphs
     check_same(list(gpu.stream(iter(pictures(11)))), expected)
+
+
+@pytest.mark.parametrize(
+    "options", [{"multi_label": True, "confidence": 0.01}, {"classes": [1]}, {"max_detections": 3}]
+)
+def test_the_kernels_read_maps_where_the_network_leaves_them(engine_of, log, options):
+    engine = engine_of(yolov5_raw, batch=3)
+    log.clear()
+    _, expected = both(engine, pictures(5), pipeline="yolov5-raw", **options)
+    assert sum(map(len, expected)) > 5
+    assert ("launch", "candidates_yolov5_raw_float32") in log
+    assert "download" not in [entry[0] for entry in log]
+
+
+def test_maps_with_nan_are_looked_at_by_the_cpu(engine_of):
+    engine = engine_of(lambda x: [F.where(level > 2.5, np.nan, level) for level in yolov5_raw(x)], batch=1)
+    engine.description |= RAW
+    gpu, cpu = (Detector(engine, pipeline="yolov5-raw", device=device) for device in (None, "cpu"))
+    assert isinstance(gpu._steps, OnGpu)
+    with pytest.warns(UserWarning, match="scores are nan or inf") as caught:
+        found = gpu(pictures(4))
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match="scores are nan or inf"):
+        check_same(found, cpu(pictures(4)))
+
+
+def test_maps_that_no_kernel_takes_are_picked_from_on_the_cpu(engine_of, log):
+    engine = engine_of(yolov5_raw, batch=1)
+    engine.description["anchors"] = [[[9, 7]] * 14, [[20, 11]] * 14]
+    message = message_of(ArgumentError, Detector, engine, pipeline="yolov5-raw")
+    assert "its metadata have 14 anchors, so that each map has 14 · (5 + classes) channels" in message
+    engine = engine_of(lambda x: [F.cat([level] * 9, 1) for level in yolov5_raw(x)], batch=1)
+    engine.description |= {**RAW, "anchors": [[[9, 7]] * 18, [[20, 11]] * 18]}
+    log.clear()
+    _, expected = both(engine, pictures(3), pipeline="yolov5-raw", iou=0.9)
+    assert sum(map(len, expected)) > 3
+    assert not [entry for entry in log if entry[0] == "launch" and "candidates" in entry[1]]
 
 
 def test_scores_that_are_not_finite_are_warned_of_once(engine_of):

@@ -89,6 +89,8 @@ class Detector:
         self.pipeline = replace(made, head=made.head.renamed(network.shapes))
         self.task = made.head.task
         self.classes = self.pipeline.read(network.shapes).get("classes")
+        if isinstance(source, Engine | Network | Module):  # a server may not say how long outputs are
+            made.head.check_size(network.shapes, (self.size[0], self.size[1]))
         check_classes(metadata, self.classes, network.shapes)
         self._are_classes_sure = self.classes is not None  # by a shape
         self.classes = class_count(metadata) if self.classes is None else self.classes

@@ -61,6 +61,28 @@ def test_engines_that_take_weights_or_other_gpus(run, tmp_path, monkeypatch):
     assert built == [(False, False), (True, False), (False, True)]
 
 
+def test_the_raw_head(run, tmp_path):
+    path = tmp_path / "raw.engine"
+    result = run("build", WEIGHTS, "-o", path, "--size", 64, "--fp16", "--head", "raw", *TARGET)
+    assert (result.code, result.err) == (0, "")
+    engine = trtnn.Engine.load(path)
+    assert [spec.shape for spec in engine.outputs.values()] == [(1, 45, n, n) for n in (8, 4, 2)]
+    assert engine.description["pipeline"] == "yolov5-raw"
+    assert trtnn.Detector(engine, device="cpu").pipeline.head.strides == (8, 16, 32)
+
+
+@pytest.mark.usefixtures("no_build")
+def test_a_head_that_there_is_not(run, tmp_path):
+    common = ["-o", tmp_path / "a.engine", "--head"]
+    result = run("build", WEIGHTS, *common, "maps")
+    assert (result.code, result.err) == (1, "error: YOLOv5 head 'maps'\n  known: 'decoded', 'raw'\n")
+    own = tmp_path / "mine.py"
+    own.write_text("import trtnn\nclass Net(trtnn.Module): pass\n")
+    result = run("build", f"{own}:Net", *common, "raw")
+    assert result.code == 1
+    assert f"--head is of trtnn's own models, and {own}:Net is none" in " ".join(result.err.split())
+
+
 def test_an_engine_for_a_range_of_sizes(run, tmp_path):
     path = tmp_path / "any.engine"
     result = run("build", WEIGHTS, "-o", path, "--size", "64,96,128", "--batch", "1,2,4", *TARGET)

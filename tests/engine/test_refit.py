@@ -23,6 +23,7 @@ from trtnn.checkpoint.state_dict import StateDict
 from trtnn.cli.sources import fill_empty, make_model
 from trtnn.cuda import gpus
 from trtnn.errors import ArgumentError, BackendError, BuildError, DTypeError, EngineError, StateDictError
+from trtnn.models.yolov5 import YOLOv5
 from trtnn.modules import Conv2d, Linear, Module, Sequential
 
 
@@ -334,6 +335,27 @@ def test_weights_that_overflow(tensorrt):
     message = message_of(DTypeError, engine.refit, {"body.3.weight": np.full((4, 4, 1, 1), 1e6, np.float32)})
     assert "weights of body.3 do not fit in float16" in message
     assert arrays_of(engine) is before
+
+
+@pytest.mark.parametrize("rebuild", [False, True])
+def test_maps_keep_their_anchors(tensorrt, monkeypatch, rebuild):
+    """A description says them, and what reads the maps holds them by then; no array of the network does."""
+    model = YOLOv5("yolov5n", classes=1, head="raw")
+    fill_empty(model)
+    inputs = {"images": (1, 3, 32, 32)}
+    engine = compiled(model, tensorrt, inputs=inputs)
+    before = dict(engine.description)
+    anchors = model.model[-1].anchors.numpy()
+    for weights in ({"model.24.anchors": anchors * 2}, fill_empty(YOLOv5("yolov5n", classes=1, head="raw"))):
+        if not isinstance(weights, dict):
+            weights.model[-1].set_anchors([[[1, 2]] * 3] * 3)
+        message = message_of(EngineError, lambda weights=weights: engine.refit(weights, rebuild=rebuild))
+        assert "the anchors are others than those by which this engine's maps are read; nothing was changed" in message
+        assert "[[[10.0, 13.0], " in message
+        assert engine.description == before
+        assert engine.refits == 0
+    assert engine.refit({"model.24.anchors": anchors}, rebuild=rebuild) is not None
+    assert engine.refits == (1 if rebuild else 0)
 
 
 def test_an_engine_that_takes_none(tensorrt, monkeypatch):

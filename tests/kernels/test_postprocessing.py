@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 
 import trtnn.vision.gpu_postprocessing
+from tests.helpers import message_of
 from tests.kernels.emulated import EmulatedKernels
 from tests.kernels.running import pick_by_kernels
 from tests.standin import Lane
+from tests.vision.test_anchor_maps import maps
+from trtnn.errors import ArgumentError
+from trtnn.vision.anchor_maps import YOLOV5_RAW, sigmoid
 from trtnn.vision.boxes import box_iou
+from trtnn.vision.gpu_postprocessing import has_kernels
 from trtnn.vision.heads import RETINANET, YOLOV5, YOLOV8, levels
 from trtnn.vision.placing import Placement, place
 
@@ -301,3 +306,119 @@ def test_boxes_come_back_as_on_the_cpu_from_any_placement():
         placements = [place(fit, source, SIZE) for fit in ("letterbox", "corner", "warp", "stretch")]
         placements[0] = Placement(source, SIZE, tuple(rng.uniform(0.01, 3, 2)), tuple(rng.uniform(-50, 50, 2)))
         check_equal(YOLOV8, yolo(YOLOV8, rng, images=4, boxes=40), {"confidence": 0.3}, placements)
+
+
+# -- maps -------------------------------------------------------------------------------------------------------------
+
+
+def raw(strides=(8, 16, 32), anchors=3):
+    """YOLOv5's head for maps of these strides, and so many anchors a cell."""
+    pairs = [[[1.25 * stride * (n + 1), 0.7 * stride * (anchors - n)] for n in range(anchors)] for stride in strides]
+    return YOLOV5_RAW.with_metadata({"strides": strides, "anchors": pairs})
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("steps", [None, 0.5])
+@pytest.mark.parametrize(
+    "options",
+    [*OPTIONS, *YOLO_OPTIONS, {"confidence": 0.001}, {"confidence": 0.6}, {"confidence": 0.999}, {"confidence": 1}],
+    ids=str,
+)
+def test_detections_of_maps_are_the_cpus(options, steps, dtype):
+    """With steps logits are whole or half, so that many scores are equal."""
+    outputs = maps(np.random.default_rng(3), 3, dtype=dtype)
+    if steps:
+        outputs = {name: (np.round(output / steps) * steps).astype(dtype) for name, output in outputs.items()}
+    found = check_equal(raw(), outputs, options)
+    assert found or options.get("classes") in ([], [99]) or options.get("confidence") in (0.999, 1)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_maps_of_any_levels_anchors_classes_and_images(seed):
+    rng = np.random.default_rng([seed, 7])
+    strides = ((8, 16, 32), (4, 8, 16, 32), (32,), (2, 4, 8, 16, 32), (16, 32), (1, 2))[seed % 6]
+    anchors, images = int(rng.integers(1, 9)), int(rng.integers(1, 5))
+    classes, dtype = int(rng.choice([1, 2, 7, 8, 9, 80, 81])), (np.float32, np.float16)[seed // 2 % 2]
+    head = raw(strides, anchors)
+    assert has_kernels(head)
+    outputs = maps(rng, images, classes, strides, anchors, dtype=dtype)
+    for options in ({}, {"confidence": float(rng.uniform(0, 0.2)), "iou": float(rng.uniform(0, 1))}):
+        check_equal(head, outputs, {**options, "multi_label": bool(seed % 4 == 0), "max_detections": 300})
+    assert check_equal(head, outputs, {"confidence": 0.01, "max_detections": 3000}) > 0
+
+
+def test_maps_of_more_levels_or_anchors_are_left_to_the_cpu():
+    assert not has_kernels(raw((1, 2, 4, 8, 16, 32)))
+    assert not has_kernels(raw((8, 16), 9))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_the_kernels_sigmoid_is_numpys_bit_for_bit(dtype):
+    """As the score of a box whose objectness is 1, of every half there is, and of as many others."""
+    logits = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+    if dtype is np.float32:
+        logits = np.concatenate([logits, np.random.default_rng(0).integers(0, 1 << 32, 1 << 16, np.uint32).view("f4")])
+    logits = logits[logits > -80]  # neither NaN, nor of a square that is below all numbers
+    cells = len(logits) // (8 * 12) * (8 * 12)
+    made = np.zeros((cells // 96, 6, 8, 12), dtype)
+    made[:, 4], made[:, 5] = 200, logits[:cells].reshape(-1, 8, 12).astype(dtype)
+    made[:, 2:4] = -6  # boxes that overlap no other
+    head = YOLOV5_RAW.with_metadata({"strides": [8], "anchors": [[[4, 4]]]})
+    options = {**head.thresholds, "confidence": 0.0, "max_detections": 96}
+    placements = [place("stretch", SIZE, SIZE)] * len(made)
+    found = by_kernels(head, {"output_0": made}, placements, options)
+    assert found is not None
+    for one, own in zip(found, made, strict=True):
+        expected = sigmoid(own[5].ravel())
+        np.testing.assert_array_equal(np.sort(one.scores), np.sort(expected[expected > 0]))
+
+
+def test_thousands_of_candidates_of_maps():
+    outputs = maps(np.random.default_rng(1), 2, 2, (1, 2), 1)
+    for options in (
+        {"confidence": 0.0, "iou": 0.05, "max_detections": 20000},
+        {"confidence": 0.0, "multi_label": True},
+    ):
+        assert check_equal(raw((1, 2), 1), outputs, options) > 300
+
+
+def test_threads_of_a_block_do_not_depend_on_each_others_order_in_maps():
+    outputs = maps(np.random.default_rng(8), 2)
+    for options in ({"confidence": 0.01, "multi_label": True}, {"confidence": 0.0, "max_detections": 50}):
+        check_equal(raw(), outputs, options, threads=5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_maps_with_numbers_that_are_not_finite(dtype):
+    """NaN of scores that are looked at is left to the CPU, of a box it makes no candidate; infinity is a logit."""
+    rng, head = np.random.default_rng(6), raw()
+    outputs = maps(rng, 2, dtype=dtype)
+    by_anchor = outputs["output_1"].reshape(2, 3, 9, 4, 6)
+    by_anchor[0, 1, 4, 2, 3], by_anchor[0, 0, 4, 0, 0] = 5, -5
+    for number in (np.nan, np.inf, -np.inf, 6e4, -6e4):
+        for place_of_number in ((0, 1, 0, 2, 3), (0, 1, 3, 2, 3), (0, 0, 6, 0, 0), (1, 2, 1, 1, 1)):
+            was, by_anchor[place_of_number] = by_anchor[place_of_number], number
+            for options in ({}, {"multi_label": True}):
+                assert check_equal(head, outputs, options) > 0
+            by_anchor[place_of_number] = was
+        for place_of_number in ((0, 1, 4, 2, 3), (1, 2, 4, 3, 5), (0, 1, 5, 2, 3), (0, 1, 8, 2, 3)):
+            was, by_anchor[place_of_number] = by_anchor[place_of_number], number
+            for options in ({}, {"multi_label": True}):
+                if np.isnan(number):
+                    assert by_kernels(head, outputs, PLACEMENTS[:2], options) is None
+                else:
+                    check_equal(head, outputs, options)
+            by_anchor[place_of_number] = was
+    assert by_kernels(head, outputs, PLACEMENTS[:2], {}) is not None
+
+
+def test_nothing_is_found_in_maps_of_nothing():
+    outputs = {name: np.full_like(output, -200) for name, output in maps(np.random.default_rng(0)).items()}
+    assert check_equal(raw(), outputs, {"confidence": 0.0}) == 0
+
+
+def test_maps_of_another_size_are_refused():
+    message = message_of(
+        ArgumentError, by_kernels, raw((8, 16, 64)), maps(np.random.default_rng(0)), PLACEMENTS[:2], {}
+    )
+    assert "the map of the stride 64 has 2×3 cells" in message

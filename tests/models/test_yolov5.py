@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 from unittest import mock
 
 import numpy as np
@@ -12,7 +13,7 @@ from benchmarks.twins import yolov5 as twin
 from benchmarks.twins.scaling import pictures
 from tests.helpers import ONE_TARGET, assert_close, layers, message_of, strongly_typed
 from tests.models.checks import assert_boxes_close
-from trtnn import Dim, Engine, Input
+from trtnn import Detector, Dim, Engine, Input
 from trtnn.errors import ArgumentError, ShapeError, StateDictError
 from trtnn.models import create
 from trtnn.models.yolov5 import C3, YOLOv5
@@ -506,3 +507,134 @@ def test_anchors_are_pairs():
     assert "anchors are 3 pairs of width and height on each of 3 levels" in message_of(
         ArgumentError, head.set_anchors, triples
     )
+
+
+# -- boxes of the raw head --------------------------------------------------------------------------------------------
+
+
+def check_same_boxes(raw, decoded, images, **options):
+    """The same in the same order, but for boxes whose scores are equal to within rounding; returns how many."""
+    found, expected = (Detector(network, **options)(images) for network in (raw, decoded))
+    for one, other in zip(found, expected, strict=True):
+        assert len(one) == len(other)
+        np.testing.assert_allclose(one.scores, other.scores, rtol=0, atol=1e-5)
+        left = list(range(len(other)))
+        for box, score, label in zip(one.boxes, one.scores, one.classes, strict=True):
+            near = (i for i in left if other.classes[i] == label and abs(other.scores[i] - score) < 1e-5)
+            same = next((i for i in near if np.abs(other.boxes[i] - box).max() < 1e-3), None)
+            assert same is not None, (box, score, label)
+            left.remove(same)
+    return sum(map(len, expected))
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "shape"),
+    [
+        ("yolov5n", "6.0", (1, 3, 96, 96)),
+        ("yolov5n", "6.0", (3, 3, 64, 160)),
+        ("yolov5s", "5.0", (1, 3, 96, 64)),
+        ("yolov5n6", "6.0", (3, 3, 128, 192)),
+    ],
+)
+@pytest.mark.parametrize("fp16", [False, pytest.param(True, marks=strongly_typed)])
+def test_the_raw_head_finds_what_the_decoded_one_finds(name, version, shape, fp16):
+    decoded, _ = pair_of(name, version)
+    raw, _ = pair_of(name, version, "raw")
+    both = [model.trace({"images": shape}, fp16=fp16) for model in (raw, decoded)]
+    random = np.random.default_rng(0)
+    images = [random.integers(0, 256, (*random.integers(30, 200, 2), 3), np.uint8) for _ in range(4)]
+    for options in ({"confidence": 0.4, "iou": 0.6}, {"confidence": 0.01, "iou": 0.6, "multi_label": True}):
+        assert check_same_boxes(*both, images, **options) > 20
+
+
+def test_the_raw_head_of_one_class():
+    models = [YOLOv5("yolov5n", classes=1, head=head) for head in ("raw", "decoded")]
+    random = np.random.default_rng(0)
+    for member in models[1]._state().values():
+        if member.data is None:
+            drawn = random.standard_normal(member.shape) * max(1, math.prod(member.shape[1:])) ** -0.5
+            member.data = (np.abs(drawn) + 0.5 if len(member.shape) == 1 else drawn).astype(np.float32)
+    models[0].load_state_dict(models[1].state_dict())
+    image = random.integers(0, 256, (64, 64, 3), np.uint8)
+    assert check_same_boxes(*(model.trace({"images": (1, 3, 64, 64)}) for model in models), [image]) > 3
+
+
+@pytest.mark.parametrize(("name", "version"), [("yolov5n", "6.0"), ("yolov5s", "5.0"), ("yolov5n6", "6.0")])
+def test_metadata_of_the_raw_head_say_what_its_maps_mean(name, version):
+    ours, theirs = pair_of(name, version, "raw")
+    size = ours.strides[-1]
+    network = ours.trace({"images": (1, 3, size, size)})
+    assert network.metadata["pipeline"] == "yolov5-raw"
+    assert network.metadata["strides"] == list(ours.strides)
+    expected = theirs.detect.anchors * torch.tensor(ours.strides).view(-1, 1, 1)
+    np.testing.assert_allclose(network.metadata["anchors"], expected, rtol=1e-6)
+    decoded, _ = pair_of(name, version)
+    assert "anchors" not in decoded.trace({"images": (1, 3, size, size)}).metadata
+    assert "pipeline" in ours.metadata  # which others read, for how pictures become the input
+    assert ours.trace({"images": (1, 3, size, size)}, fp16=True).metadata == network.metadata
+
+
+def test_anchors_of_the_raw_head_are_those_of_the_weights_when_it_is_traced():
+    decoded, _ = pair_of("yolov5n")
+    raw, _ = pair_of("yolov5n", head="raw")
+    shape, image = {"images": (1, 3, 64, 64)}, np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    own = [[[5, 7.3], [9, 30], [11, 12]], [[30, 20], [21, 45], [50, 40]], [[60, 61.7], [100, 30], [25, 64]]]
+    before = raw.trace(shape)
+    for model in (decoded, raw):
+        model.model[-1].set_anchors(own)
+    network = raw.trace(shape)
+    np.testing.assert_allclose(network.metadata["anchors"], own, rtol=1e-6)
+    assert check_same_boxes(network, decoded.trace(shape), [image], confidence=0.3) > 20
+    assert np.abs(Detector(before)([image])[0].boxes[0] - Detector(network)([image])[0].boxes[0]).max() > 1
+    raw.load_state_dict({"model.24.anchors": decoded.model[-1].anchors.numpy() * 2}, strict=False)
+    np.testing.assert_allclose(raw.trace(shape).metadata["anchors"], np.array(own) * 2, rtol=1e-6)
+
+
+def test_an_engine_file_of_the_raw_head_says_it(tmp_path):
+    ours, _ = pair_of("yolov5n", head="raw")
+    engine = ours.compile({"images": (2, 3, 64, 96)}, fp16=True, **ONE_TARGET)
+    loaded = Engine.load(engine.save(tmp_path / "raw.engine")).description
+    network = ours.trace({"images": (2, 3, 64, 96)})
+    assert {key: loaded[key] for key in network.metadata} == network.metadata
+    assert Detector(engine, device="cpu").pipeline.head.anchors[0][0] == (10.0, 13.0)
+
+
+def test_the_raw_head_of_any_size():
+    ours, _ = pair_of("yolov5n", head="raw")
+    detector = Detector(ours.trace(dynamic(32)))
+    static = Detector(ours.trace({"images": (1, 3, 64, 64)}))
+    (found,), (expected,) = (one([np.full((50, 64, 3), 99, np.uint8)]) for one in (detector, static))
+    assert len(found) == len(expected) > 3
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-3)
+
+
+def test_a_pipeline_of_one_s_own_stays():
+    ours, _ = pair_of("yolov5n", head="raw")
+    ours.metadata["pipeline"] = "mine"
+    network = ours.trace({"images": (1, 3, 64, 64)})
+    assert network.metadata == {"model": "yolov5n", **ours.metadata}
+
+
+def test_maps_and_metadata_that_contradict_each_other_make_no_detector():
+    ours, _ = pair_of("yolov5n", head="raw")
+    network = ours.trace({"images": (1, 3, 64, 96)})
+    said = dict(network.metadata)
+    for changes, words in (
+        ({"strides": [16, 32, 64]}, ["strides of 16, 32, 64 pixels", "stride 16 has 8×12 cells", "input 64×96 pixels"]),
+        (
+            {"strides": [8, 16], "anchors": said["anchors"][:2]},
+            ["not a detector", "expected 2 maps", "output_2 (1, 24, 2, 3)"],
+        ),
+        ({"anchors": [level[:2] for level in said["anchors"]]}, ["are of 3 classes", "its output is of 7"]),
+        ({"anchors": [level * 3 for level in said["anchors"]]}, ["have 9 anchors", "its maps have 24, 24, 24"]),
+        ({"classes": 4}, ["its metadata are of 4 classes", "its output is of 3"]),
+        ({"anchors": None}, ["nothing tells the anchors"]),
+        ({"pipeline": "yolov5"}, ["this is not a detector", "expected one output (batch, boxes, 5 + classes)"]),
+    ):
+        network.metadata = {key: value for key, value in {**said, **changes}.items() if value is not None}
+        message = message_of(ArgumentError, Detector, network)
+        assert all(word in message for word in words), message
+    network.metadata = {key: value for key, value in said.items() if key != "pipeline"}
+    message = message_of(ArgumentError, Detector, network)
+    assert "its metadata are of the task detect and 3 classes\n  received output_0 (1, 24, 8, 12), output_1" in message
+    assert "say which it is: Detector(source, pipeline=...)" in message

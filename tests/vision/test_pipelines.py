@@ -221,9 +221,10 @@ def test_forms_are_told():
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_a_pipeline_is_found_by_its_name(name):
-    metadata = json.loads(json.dumps({"pipeline": name, "kpt_shape": [17, 3]}))
+    maps = {"strides": [8], "anchors": [[[10, 13]]]}
+    metadata = json.loads(json.dumps({"pipeline": name, "kpt_shape": [17, 3], **maps}))
     made, listed = pipeline_of(metadata), PIPELINES[name]
-    if not name.endswith("-pose"):
+    if not name.endswith(("-pose", "-raw")):
         assert made == listed
     assert made.preprocessing == listed.preprocessing
 
@@ -377,6 +378,7 @@ def test_the_projects_own_numbers():
         "yolov5": ((0.2, 0.4, 0.8), [114 / 255] * 3, [114 / 255] * 3),
         "yolov8": ((0.2, 0.4, 0.8), [114 / 255] * 3, [114 / 255] * 3),
         "end2end": ((0.2, 0.4, 0.8), [114 / 255] * 3, [114 / 255] * 3),
+        "yolov5-raw": ((0.2, 0.4, 0.8), [114 / 255] * 3, [114 / 255] * 3),
         **{
             f"{name}-{task}": ((0.2, 0.4, 0.8), [114 / 255] * 3, [114 / 255] * 3)
             for name in ("yolov8", "end2end")

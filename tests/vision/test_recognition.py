@@ -67,7 +67,10 @@ def test_what_fits_nothing_is_no_detector(shape):
 
 def test_several_outputs_are_none_of_these():
     for shapes in ({"a": (1, 84, 8400), "b": (1, 3, 160, 160)}, {"a": (1, 84, 8400), "b": (1, 84, 8400)}, {}):
-        assert "this is not a detector" in message_of(ArgumentError, recognise, {}, SIZE, shapes)
+        for metadata in ({}, {"task": "detect"}):
+            assert "this is not a detector" in message_of(ArgumentError, recognise, metadata, SIZE, shapes)
+        message = message_of(ArgumentError, recognise, DETECT, SIZE, shapes)
+        assert "its metadata are of the task detect and 80 classes" in message
 
 
 # -- through a Detector -----------------------------------------------------------------------------------------------

@@ -45,6 +45,7 @@ from trtnn.files import check_writable, resolved
     "trtnn build yolov5s.pt --cache ~/.cache/engines",
     "trtnn build yolov5s.pt --fp16 --fp32-module auto --samples photos/",
     "trtnn build yolov5s.pt --fp16 --lock yolov5s.lock",
+    "trtnn build yolov5s.pt --fp16 --head raw",
     "trtnn build mine.py:Net --weights net.safetensors",
 )
 def build(
@@ -58,6 +59,14 @@ def build(
     size: Size = None,
     batch: Batch = None,
     names: Names = None,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            help="What the model gives, where it has several heads. Of raw, the maps of YOLOv5, a Detector makes "
+            "boxes where there are objects alone.",
+            show_default="boxes",
+        ),
+    ] = None,
     fp16: Half = False,
     fp32_module: Annotated[
         list[str] | None,
@@ -117,7 +126,7 @@ def build(
     A checkpoint tells which model it is. A model's name takes --weights; so does a Module in a file of your own,
     FILE.py:CLASS, unless it gives its parameters values itself.
     """
-    network = load_what(what, weights, model)
+    network = load_what(what, weights, model, head)
     source = weights or source_path(what)
     path = output or source.with_suffix(".engine")
     if resolved(path) == resolved(source):

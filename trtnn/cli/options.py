@@ -151,14 +151,18 @@ Cache = Annotated[
 _NAMES_SUFFIXES = (".txt", ".names", ".yaml", ".yml", ".json", ".csv")
 
 
-def load_what(what: str, weights: Path | None, model: str | None) -> trtnn.Module:
-    """Return the model that a command is given, with its weights: a checkpoint's, or one with ``--weights``."""
+def load_what(what: str, weights: Path | None, model: str | None, head: str | None = None) -> trtnn.Module:
+    """Return the model that a command is given, with its weights: a checkpoint's, or one with ``--weights``.
+
+    Args:
+        head: what the model gives, None for its own choice.
+    """
     if is_model(what):
         refuse({"--model": model}, f"{what} is the model")
-        return load_model(weights, what)
+        return load_model(weights, what, head)
     check_exists(what)
     refuse({"--weights": weights}, f"{what} is a checkpoint, not a model")
-    return load_model(Path(what), model)
+    return load_model(Path(what), model, head)
 
 
 def resized_inputs(model: trtnn.Module, size: tuple[Lengths, Lengths] | None, batch: Lengths | None) -> dict[str, Any]:

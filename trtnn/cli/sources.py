@@ -58,15 +58,16 @@ def make_model(what: str) -> trtnn.Module:
     return _make_own(what) if _is_own_class(what) else models.create(what)
 
 
-def load_model(weights: Path | None, model: str | None) -> trtnn.Module:
+def load_model(weights: Path | None, model: str | None, head: str | None = None) -> trtnn.Module:
     """Return a model with its weights.
 
     Args:
         weights: a checkpoint; None for a class in a file that gives its parameters values itself.
         model: a name or ``FILE.py:CLASS``; None for the model that the checkpoint tells of.
+        head: of those that a model of trtnn's own has, such as ``"raw"``; None for its own choice.
 
     Raises:
-        ArgumentError: as for :func:`make_model`, or the model has no weights.
+        ArgumentError: as for :func:`make_model`, the model has no weights, or no such head.
         StateDictError: the weights are of another model.
     """
     if model is None or not _is_own_class(model):
@@ -74,7 +75,11 @@ def load_model(weights: Path | None, model: str | None) -> trtnn.Module:
             if model is not None:
                 make_model(model)  # a name that there is not is told first
             raise ArgumentError(f"{model} has no weights without a checkpoint", "give one with --weights")
-        return models.from_state_dict(trtnn.load(weights), model)
+        return models.from_state_dict(trtnn.load(weights), model, **({} if head is None else {"head": head}))
+    if head is not None:
+        raise ArgumentError(
+            f"--head is of trtnn's own models, and {model} is none", "what it gives, its __init__ and forward say"
+        )
     made = _make_own(model)
     if weights is not None:
         made.load_state_dict(trtnn.load(weights))

@@ -17,6 +17,7 @@ from trtnn.engine.refitting import (
     Refittable,
     build_options,
     check_may_change,
+    check_same_anchors,
     check_takes_its_place,
     digests_of,
     exchange,
@@ -72,6 +73,7 @@ class Refits:
         options = build_options(engine.description, get_backend()) if rebuild else {}
         with _traced(engine, weights) as network:
             network.graph.free_arrays_with_it()
+            check_same_anchors(engine.description, network.metadata)
             if rebuild:
                 names = list(map(shown, network.refittable_arrays()))
                 self._rebuild(engine, network, {**options, **engine.caches, "progress": progress})

@@ -152,6 +152,26 @@ def check_takes_its_place(described: Mapping[str, Any], fresh: Mapping[str, Any]
         )
 
 
+def check_same_anchors(described: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+    """Check that maps mean what they meant: their anchors are said of a network, and no array of it holds them.
+
+    Args:
+        described: the description of the engine.
+        metadata: of the network with other weights.
+
+    Raises:
+        EngineError: they do not; with both.
+    """
+    was, now = (json.dumps(said.get("anchors")) for said in (described, metadata))
+    if now not in ("null", was):
+        raise EngineError(
+            "with these weights the anchors are others than those by which this engine's maps are read; "
+            "nothing was changed",
+            f"{was:.200} in the engine, {now:.200} with these weights",
+            "build an engine of them",
+        )
+
+
 def own_copy(weights: Any) -> Any:
     """Return weights to be read later, so that what their owner does meanwhile changes nothing.
 

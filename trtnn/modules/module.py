@@ -470,6 +470,10 @@ class Module:
         """Say in a line what a state dict that does not fit looks like; a model that can tell overrides this."""
         return None
 
+    def _network_metadata(self) -> Mapping[str, Any]:
+        """Return the metadata of a network that is traced now; a model whose weights tell some of it overrides this."""
+        return self.metadata
+
     # -- networks and engines -----------------------------------------------------------------------------------------
 
     def trace(
@@ -536,7 +540,7 @@ class Module:
         paths = {id(module): path for path, module in reversed(walked)}  # of a shared one the first
         if not isinstance(self.metadata, Mapping):
             raise ArgumentError(f"metadata is a dict of JSON values, not {self.metadata!r:.100}")
-        metadata = {"model": type(self).__name__, **self.metadata}
+        metadata = {"model": type(self).__name__, **self._network_metadata()}
         declared = {path: one for path, m in walked if (one := declared_by(path, m._buffers)) and paths[id(m)] == path}
         write = partial(
             trace, self, resolve_inputs(self, inputs),

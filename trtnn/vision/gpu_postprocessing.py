@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trtnn.kernels import Kernels
+from trtnn.vision.anchor_maps import AnchorMaps
 from trtnn.vision.detections import Detections
 from trtnn.vision.heads import RETINANET, YOLOV5, YOLOV8, Head, levels
 from trtnn.vision.placing import Placement, Size
@@ -19,8 +20,8 @@ from trtnn.vision.placing import Placement, Size
 _NAMES = {id(YOLOV5): "yolov5", id(YOLOV8): "yolov8", id(RETINANET): "retinanet"}
 # Numbers of postprocessing.cu: threads of blocks, what a block takes, bins of scores, and the most of a tile.
 _THREADS, _RANK_THREADS, _MANY_THREADS = 256, 128, 1024
-_ROWS, _SCORES = 32, 2048
-_BINS, _LEVELS = 2048, 5
+_ROWS, _SCORES, _MAP_ROWS = 32, 2048, 256
+_BINS, _LEVELS, _ANCHORS = 2048, 5, 8
 _TILE, _BITS, _CLUSTER = 2048, 32, 8
 _FIRST_TILE = 704  # as many as the threads of a cluster compare at once, a word each
 _LEAST_SCORE, _MOST_SCORE = 2.0**-16, 1.0  # of the bins: what is lower is all in one, what is higher in the last
@@ -43,6 +44,17 @@ _ON_GPU = (
 _ON_HOST = ("summaries", "boxes", "best", "labels")
 
 
+class _Map(ctypes.Structure):
+    """``Map`` of postprocessing.cu."""
+
+    _fields_ = [
+        ("values", ctypes.c_void_p),
+        *((name, ctypes.c_int) for name in ("columns", "cells")),
+        ("stride", ctypes.c_float),
+        ("anchors", ctypes.c_float * 2 * _ANCHORS),
+    ]
+
+
 class _Outputs(ctypes.Structure):
     """``Outputs`` of postprocessing.cu."""
 
@@ -58,11 +70,15 @@ class _Outputs(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("wanted", "places")),
         *((name, ctypes.c_int) for name in ("capacity", "sorted_capacity", "round", "first_tile", "tile")),
         *((name, ctypes.c_void_p) for name in (*_ON_GPU, *_ON_HOST)),
+        ("anchors", ctypes.c_int),
+        ("maps", _Map * _LEVELS),
     ]
 
 
 def has_kernels(head: Head) -> bool:
     """Tell whether a head's outputs are candidates that kernels pick from; of others the outputs are the boxes."""
+    if isinstance(head, AnchorMaps):
+        return len(head.strides) <= _LEVELS and len(head.anchors[0]) <= _ANCHORS
     return id(head) in _NAMES
 
 
@@ -94,18 +110,18 @@ class GpuPostprocessing:
         thresholds: Mapping[str, Any],
     ) -> None:
         dtype = np.dtype(dtype)
-        self._is_dense = head is RETINANET
-        self._first = "boxes" if self._is_dense else "prediction"
+        self._is_dense, self._maps = head is RETINANET, list(head.outputs) if isinstance(head, AnchorMaps) else []
+        self._first = "boxes" if self._is_dense else self._maps[0] if self._maps else "prediction"
         (self._images, *_), classes = shapes[self._first], (head.read(shapes) or {})["classes"]
-        rows = shapes["prediction"][2] if head is YOLOV8 else shapes[self._first][1]
+        ends = _level_ends(head, shapes, size)
+        rows = ends[-1]
         multi_label = self._is_dense or bool(thresholds["multi_label"])
         capacity = min(rows * classes, _MOST_CANDIDATES) if multi_label else rows
         most, most_detections = int(thresholds["max_candidates"]), int(thresholds["max_detections"])
-        ends = [end for _, end in levels(size, rows)] if self._is_dense else [0, 0, 0, 0, rows]
         sorted_capacity = min(capacity, most * (len(ends) if self._is_dense else 1))
         max_detections = min(most_detections, sorted_capacity)
         scores_type = dtype if self._is_dense else np.dtype(np.float32)
-        self._kernel = f"candidates_{_NAMES[id(head)]}_{dtype.name}"
+        self._kernel = f"candidates_{'yolov5_raw' if self._maps else _NAMES[id(head)]}_{dtype.name}"
         self._outputs = _Outputs(
             images=self._images,
             rows=rows,
@@ -123,7 +139,15 @@ class GpuPostprocessing:
             capacity=capacity,
             sorted_capacity=sorted_capacity,
         )
-        self._outputs.level_ends[:] = ends
+        self._outputs.level_ends[:] = ends + [rows] * (_LEVELS - len(ends))
+        if isinstance(head, AnchorMaps):
+            self._outputs.anchors = len(head.anchors[0])
+            for to, name, stride, anchors in zip(
+                self._outputs.maps, self._maps, head.strides, head.anchors, strict=False
+            ):
+                to.columns, to.cells, to.stride = shapes[name][3], math.prod(shapes[name][2:]), stride
+                for index, pair in enumerate(anchors):
+                    to.anchors[index][:] = pair
         wanted, labels = thresholds["classes"], np.arange(classes)
         self.wanted = np.ones(classes, np.uint8) if wanted is None else np.isin(labels, list(wanted)).astype(np.uint8)
         least, most_bits = _bits(max(self._outputs.confidence, _LEAST_SCORE)), _bits(_MOST_SCORE)
@@ -186,8 +210,10 @@ class GpuPostprocessing:
                 images: what is counted is set back only where an image is done.
         """
         arguments = self._outputs
-        arguments.images, arguments.round, arguments.first = count, tile, outputs[self._first]
-        arguments.scores = outputs["scores"] if self._is_dense else None
+        arguments.images, arguments.round = count, tile
+        arguments.first, arguments.scores = outputs[self._first], outputs["scores"] if self._is_dense else None
+        for of_level, name in zip(arguments.maps, self._maps, strict=False):
+            of_level.values = outputs[name]
         arguments.wanted, arguments.places = wanted, places
         for name, offset in self._offsets.items():
             setattr(arguments, name, memory + offset)
@@ -195,7 +221,8 @@ class GpuPostprocessing:
             setattr(arguments, name, results + offset)
         launch = functools.partial(kernels.launch, stream=stream, arguments=arguments)
         if tile == 0:
-            rows = arguments.rows * arguments.classes / _SCORES if self._is_dense else arguments.rows / _ROWS
+            rows = arguments.rows * arguments.classes if self._is_dense else arguments.rows
+            rows /= _SCORES if self._is_dense else _MAP_ROWS if self._maps else _ROWS
             launch(self._kernel, (math.ceil(rows), 1, count), _THREADS)
             if self._is_dense:
                 launch("group_in_levels", (max(4, 16 // count), _LEVELS, count), _THREADS)
@@ -264,6 +291,17 @@ class Results(NamedTuple):
             boxes, scores, classes = self.images[image]
             found.append(Detections.of_arrays(boxes[:kept].copy(), scores[:kept].copy(), classes[:kept].copy()))
         return found
+
+
+def _level_ends(head: Head, shapes: Mapping[str, Sequence[int]], size: Size) -> list[int]:
+    """Return the first row behind each level of outputs; where a head has none, or its rows tell none, that is all."""
+    if isinstance(head, AnchorMaps):
+        head.check_size(shapes, size)
+        cells = [len(head.anchors[0]) * math.prod(shapes[name][2:]) for name in head.outputs]
+        return np.cumsum(cells).tolist()
+    if head is RETINANET:
+        return [end for _, end in levels(size, shapes["boxes"][1])]
+    return [shapes["prediction"][2 if head is YOLOV8 else 1]]
 
 
 def describe(placements: Sequence[Placement], to: np.ndarray) -> None:

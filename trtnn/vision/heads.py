@@ -12,7 +12,7 @@ import numpy as np
 from trtnn.engine.metadata import told
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.vision.detections import Detections
-from trtnn.vision.placing import Placement
+from trtnn.vision.placing import Placement, Size
 from trtnn.vision.postprocessing import check_batch, check_thresholds, class_list
 from trtnn.vision.rows import BOXES, MASKS, ROTATED, Layout, check_scores, keypoints, pick, something_else, to_image
 from trtnn.vision.suppression import suppress
@@ -116,6 +116,13 @@ class Head:
                 if "classes" in parts:
                     sizes["classes"] = length - rest
         return None if sizes.get("classes", 1) < 1 else sizes
+
+    def check_size(self, shapes: Mapping[str, Sequence[Any]], size: Size) -> None:
+        """Check that outputs of these shapes are of an input of a (height, width) in px, where that can be told.
+
+        Raises:
+            ArgumentError: they are not.
+        """
 
 
 def _detect_rows(

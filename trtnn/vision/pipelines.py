@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trtnn.errors import ArgumentError, nearest
+from trtnn.vision.anchor_maps import YOLOV5_RAW
 from trtnn.vision.detections import Detections
 from trtnn.vision.heads import (
     CENTERNET,
@@ -129,6 +130,7 @@ PIPELINES = {
         CENTERNET,
     ),
     "end2end": Pipeline(YOLO, END2END),
+    "yolov5-raw": Pipeline(YOLO, YOLOV5_RAW),
     "yolov8-segment": Pipeline(YOLO, YOLOV8_SEGMENT),
     "yolov8-pose": Pipeline(YOLO, YOLOV8_POSE),
     "yolov8-obb": Pipeline(YOLO, YOLOV8_OBB),

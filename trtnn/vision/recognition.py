@@ -107,7 +107,7 @@ def recognise(metadata: Mapping[str, Any], size: Sequence[int], shapes: Shapes) 
     _check_size(metadata, size)
     task = check_metadata(metadata)
     picked, classes = _are_picked(metadata), class_count(metadata)
-    if task in (None, "detect") and len(shapes) < 2:
+    if task == "detect" or (task is None and len(shapes) < 2):
         readings = _readings(size, shapes, picked, classes if "task" in metadata else None)
     else:
         readings = _task_readings(task or "segment", metadata, size, shapes, picked, classes)

@@ -4,7 +4,7 @@
 // rounded as NumPy's is, and where scores are equal the candidate that stands first in the output comes first.
 //
 //   candidates  each row's boxes above the threshold, with a key that tells their order; counted by bins of scores, so that
-//               each has a place in its bin
+//               each has a place in its bin; of maps, which are no rows yet, rows are computed where they are candidates
 //   group       each key to its bin's place in the order
 //   rank        each candidate to its own place: the keys in its bin that are higher are counted
 //   overlaps    for each candidate of a tile of the order a bit for each one before it that it overlaps too much
@@ -27,6 +27,7 @@ constexpr int kBits = 32, kTile = 2048, kWords = kTile / kBits;  // candidates w
 constexpr int kCluster = 8;                                      // blocks
 constexpr float kLeastScore = -0.0009f, kMostScore = 1.0009f;  // beyond them the CPU says what that is
 constexpr int kLevels = 5;
+constexpr int kMapRows = 256, kMostAnchors = 8;  // boxes of maps for a block, and anchors of a cell
 
 typedef unsigned long long Key;
 
@@ -76,11 +77,19 @@ struct alignas(16) Labels {
     int of[4];
 };
 
+// A level of a head with anchors: each has 5 numbers and the classes, and each number a plane of the level's cells.
+struct Map {
+    const void* values;
+    int columns, cells;
+    float stride;                    // px
+    float anchors[kMostAnchors][2];  // width and height in px
+};
+
 struct Outputs {
-    const void* first;   // the prediction; of RetinaNet the boxes
+    const void* first;   // the prediction; of RetinaNet the boxes; where there are maps the first
     const void* scores;  // of RetinaNet
     int images, rows, classes;
-    int level_ends[kLevels];  // rows; of YOLO the last is all of them
+    int level_ends[kLevels];  // rows; where there are fewer levels all of them
     float confidence, iou;
     int max_candidates, max_detections;  // the former of a level
     int is_agnostic, is_multi_label, has_levels, are_all_wanted;
@@ -107,6 +116,8 @@ struct Outputs {
     Box* boxes;          // `max_detections` of them
     float* best;
     long long* labels;
+    int anchors;  // of a cell of the maps
+    Map maps[kLevels];
 };
 
 DEVICE float value_of(float v) { return v; }
@@ -155,6 +166,25 @@ DEVICE void add(const Outputs& args, int image, int row, int label, float score,
     put(args, image, slot, key, label, args.has_levels ? level_of(args, row) : 0, box);
 }
 
+// The sigmoid by the steps of vision/anchor_maps.py: exp(-|v|) is a power of 2 times exp(r), of which this is Taylor's sum.
+DEVICE float sigmoid_of(float v) {
+    constexpr float FAR = 110.0f, LOG2_E = 1.44269504f, LN2_HIGH = 0.693359375f, LN2_LOW = -2.12194440e-4f;
+    const float size = v < 0 ? -v : v, a = size < FAR ? size : FAR;
+    const float n = rintf(a * -LOG2_E), r = (-a - n * LN2_HIGH) - n * LN2_LOW;
+    float sum = 1.0f / 5040.0f;
+    sum = sum * r + 1.0f / 720.0f;
+    sum = sum * r + 1.0f / 120.0f;
+    sum = sum * r + 1.0f / 24.0f;
+    sum = sum * r + 1.0f / 6.0f;
+    sum = sum * r + 1.0f / 2.0f;
+    sum = sum * r + 1.0f;
+    sum = sum * r + 1.0f;
+    // In two steps, each power a float of its own: what is below the least of them is rounded once.
+    const int power = static_cast<int>(n), first = power >> 1, second = power - first;
+    const float t = sum * float_of((first + 127u) << 23) * float_of((second + 127u) << 23);
+    return v != v ? v : (v < 0 ? t : 1.0f) / (1.0f + t);
+}
+
 // YOLO's rows: centre, sides, objectness where there is one, and classes, `step` apart.
 template <bool OBJECTNESS, typename Value>
 struct Row {
@@ -171,11 +201,70 @@ struct Row {
     DEVICE float at(int place) const { return value_of(values[place * step]); }
     DEVICE float objectness() const { return OBJECTNESS ? at(4) : 1.0f; }
     DEVICE float of_class(int label) const { return at(kFirst + label); }
+    DEVICE static float score(float number) { return number; }
+    DEVICE static float weighed(float score, float objectness) { return OBJECTNESS ? score * objectness : score; }
 };
 
 DEVICE Box box_of(float x, float y, float width, float height) {
     const float half_width = width / 2, half_height = height / 2;
     return {x - half_width, y - half_height, x + half_width, y + half_height};
+}
+
+// A cell of a map for one of its anchors, in the order of rows: its numbers are logits.
+template <typename Value>
+struct Cell {
+    const Map& map;
+    const Value* values;
+    int anchor, index;
+
+    DEVICE Cell(const Outputs& args, int image, int row) : map(args.maps[level_of(args, row)]) {
+        const int level = level_of(args, row), of_level = row - (level > 0 ? args.level_ends[level - 1] : 0);
+        anchor = of_level / map.cells;
+        index = of_level % map.cells;
+        const long long plane = (static_cast<long long>(image) * args.anchors + anchor) * (5 + args.classes);
+        values = static_cast<const Value*>(map.values) + plane * map.cells + index;
+    }
+    DEVICE float at(int place) const { return value_of(values[static_cast<long long>(place) * map.cells]); }
+    DEVICE float objectness() const { return sigmoid_of(at(4)); }
+    DEVICE float of_class(int label) const { return at(5 + label); }
+    DEVICE static float score(float number) { return sigmoid_of(number); }
+    DEVICE static float weighed(float score, float objectness) { return score * objectness; }
+
+    DEVICE float centre(float sigmoid, int cell) const {
+        return sigmoid * (2 * map.stride) + (static_cast<float>(cell) - 0.5f) * map.stride;
+    }
+    DEVICE float side(float sigmoid, float anchor_px) const { return sigmoid * (4 * anchor_px) * sigmoid; }
+    DEVICE Box box() const {
+        const float x = at(0), y = at(1), width = at(2), height = at(3);  // under way before the first is used
+        return box_of(centre(sigmoid_of(x), index % map.columns), centre(sigmoid_of(y), index / map.columns),
+                      side(sigmoid_of(width), map.anchors[anchor][0]), side(sigmoid_of(height), map.anchors[anchor][1]));
+    }
+};
+
+// The best class above the threshold of those that one of kParts threads looks through, as a key, or 0.
+template <typename Row>
+DEVICE Key best_class(const Outputs& args, const Row& row, float objectness, int part, bool& is_odd) {
+    float most = args.confidence;
+    int which = -1;
+    const int last = args.classes - 1;  // looked at again where a part has fewer, as a higher one: the first wins
+    for (int from = part; from < args.classes; from += kAtOnce * kParts) {
+        float values[kAtOnce];
+        // Two ways, which the compiler does not mix with what follows: so all are under way before the first is used.
+        if (from + (kAtOnce - 1) * kParts <= last) {
+UNROLL(kAtOnce)
+            for (int k = 0; k < kAtOnce; ++k) values[k] = row.of_class(from + k * kParts);
+        } else {
+UNROLL(kAtOnce)
+            for (int k = 0; k < kAtOnce; ++k) values[k] = row.of_class(smaller(from + k * kParts, last));
+        }
+UNROLL(kAtOnce)
+        for (int k = 0; k < kAtOnce; ++k) {
+            const float of_class = Row::score(values[k]), score = Row::weighed(of_class, objectness);
+            is_odd |= !is_score(of_class);
+            if (score > most) most = score, which = from + k * kParts;
+        }
+    }
+    return which >= 0 ? key_of(most, which) : 0;
 }
 
 // Several threads look through a row's classes. A row has a candidate for its best class, or for each that is good.
@@ -191,28 +280,8 @@ DEVICE void candidates_of_yolo(const Outputs& args) {
         if (index >= rows) continue;
         const Row<OBJECTNESS, Value> row(args, image, first + index);
         const float objectness = row.objectness(), side = row.at(part & 3);  // used behind all reads, which go together
-        float most = args.confidence;
-        int which = -1;
-        const int last = args.classes - 1;  // looked at again where a part has fewer, as a higher one: the first wins
-        for (int from = part; from < args.classes; from += kAtOnce * kParts) {
-            float values[kAtOnce];
-            // Two ways, which the compiler does not mix with what follows: so all are under way before the first is used.
-            if (from + (kAtOnce - 1) * kParts <= last) {
-UNROLL(kAtOnce)
-                for (int k = 0; k < kAtOnce; ++k) values[k] = row.of_class(from + k * kParts);
-            } else {
-UNROLL(kAtOnce)
-                for (int k = 0; k < kAtOnce; ++k) values[k] = row.of_class(smaller(from + k * kParts, last));
-            }
-UNROLL(kAtOnce)
-            for (int k = 0; k < kAtOnce; ++k) {
-                const float score = OBJECTNESS ? values[k] * objectness : values[k];
-                is_odd |= !is_score(values[k]);
-                if (score > most) most = score, which = from + k * kParts;
-            }
-        }
-        const bool is_object = !OBJECTNESS || objectness > args.confidence;
-        const Key key = is_object && which >= 0 ? key_of(most, which) : 0;
+        const Key found = best_class(args, row, objectness, part, is_odd);
+        const Key key = !OBJECTNESS || objectness > args.confidence ? found : 0;
         best[part][index] = key;
         if (part < 4) sides[part][index] = side;
         is_odd |= !is_score(objectness);
@@ -234,6 +303,58 @@ UNROLL(kAtOnce)
         const Box box = box_of(sides[0][i], sides[1][i], sides[2][i], sides[3][i]);
         const bool is_good = key && is_wanted(args, label) && is_finite(box);
         put(args, image, first + i, is_good ? key_of(score_of(key), first + i) : 0, label, 0, box);
+    }
+}
+
+// Of maps the objectness of each box is computed, and all else of those alone that are above the threshold.
+template <typename Value>
+DEVICE void candidates_of_maps(const Outputs& args) {
+    SHARED int count, found[kMapRows];  // which boxes are above it, in any order: keys tell theirs
+    SHARED float objectness_of[kMapRows];
+    SHARED Key best[kParts][kMapRows];
+    const int image = block_z(), first = block_x() * kMapRows, rows = smaller(kMapRows, args.rows - first);
+    bool is_odd = false;
+    if (thread_index() == 0) count = 0;
+    sync_block();
+    for (int i = thread_index(); i < rows; i += thread_count<kThreads>()) {
+        const float objectness = Cell<Value>(args, image, first + i).objectness();
+        is_odd |= !is_score(objectness);
+        if (objectness > args.confidence) {
+            const int place = count_up(&count);
+            found[place] = first + i;
+            objectness_of[place] = objectness;
+        } else if (!args.is_multi_label) {
+            put(args, image, first + i, 0, 0, 0, {});
+        }
+    }
+    sync_block();
+UNROLL(1)
+    for (int i = thread_index(); i < count * kParts; i += thread_count<kThreads>()) {
+        const int place = i % count, part = i / count;  // neighbours read what is near where boxes are
+        const Cell<Value> cell(args, image, found[place]);
+        const float objectness = objectness_of[place];
+        const Key key = best_class(args, cell, objectness, part, is_odd);
+        best[part][place] = key;
+        if (!args.is_multi_label || !key) continue;
+        const Box box = cell.box();
+UNROLL(1)
+        for (int label = part; label < args.classes; label += kParts) {
+            const float score = cell.weighed(cell.score(cell.of_class(label)), objectness);
+            if (score > args.confidence && is_wanted(args, label) && is_finite(box))
+                add(args, image, found[place], label, score, box);
+        }
+    }
+    if (is_odd) args.counts[image].is_odd = 1;
+    if (args.is_multi_label) return;
+    sync_block();
+UNROLL(1)
+    for (int i = thread_index(); i < count; i += thread_count<kThreads>()) {
+        Key key = 0;
+        for (int part = 0; part < kParts; ++part) key = best[part][i] > key ? best[part][i] : key;
+        const int label = static_cast<int>(0xFFFFFFFFu - static_cast<unsigned>(key)), row = found[i];
+        const Box box = key ? Cell<Value>(args, image, row).box() : Box{};
+        const bool is_good = key && is_wanted(args, label) && is_finite(box);
+        put(args, image, row, is_good ? key_of(score_of(key), row) : 0, label, 0, box);
     }
 }
 
@@ -267,6 +388,8 @@ UNROLL(4)
 
 KERNEL(candidates_yolov5_float32, Outputs, kThreads) { candidates_of_yolo<true, float>(args); }
 KERNEL(candidates_yolov5_float16, Outputs, kThreads) { candidates_of_yolo<true, unsigned short>(args); }
+KERNEL(candidates_yolov5_raw_float32, Outputs, kThreads) { candidates_of_maps<float>(args); }
+KERNEL(candidates_yolov5_raw_float16, Outputs, kThreads) { candidates_of_maps<unsigned short>(args); }
 KERNEL(candidates_yolov8_float32, Outputs, kThreads) { candidates_of_yolo<false, float>(args); }
 KERNEL(candidates_yolov8_float16, Outputs, kThreads) { candidates_of_yolo<false, unsigned short>(args); }
 KERNEL(candidates_retinanet_float32, Outputs, kThreads) { candidates_of_retinanet<float>(args); }
