@@ -10,9 +10,10 @@ import torch
 
 from tests.helpers import trace
 from tests.kernels.running import pick_by_kernels, prepare_by_kernel
-from tests.kernels.test_postprocessing import OPTIONS, PLACEMENTS, SIZE, YOLO_OPTIONS, retinanet, yolo
+from tests.kernels.test_postprocessing import OPTIONS, PLACEMENTS, SIZE, YOLO_OPTIONS, raw, retinanet, yolo
 from tests.kernels.test_preprocessing import FITS, MEAN, STD, bytes_apart, drawn_sizes, noise
-from tests.test_on_gpu import HEADS, check_same, pictures, spec
+from tests.test_on_gpu import HEADS, RAW, check_same, pictures, spec
+from tests.vision.test_anchor_maps import maps
 from trtnn import Detector
 from trtnn.cuda import gpu_memory, gpus
 from trtnn.engine.lane import Lane
@@ -78,6 +79,14 @@ def test_detections_are_the_cpus(lane, head, dtype, steps):
         check_picked(lane, head, outputs, options)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_detections_of_maps_are_the_cpus(lane, dtype):
+    for options in [*OPTIONS, *YOLO_OPTIONS, {"confidence": 0.001}]:
+        outputs = maps(np.random.default_rng(3), 4, dtype=dtype)
+        found = check_picked(lane, raw(), outputs, options)
+        assert found or options.get("classes") in ([], [99])
+
+
 @pytest.mark.parametrize("boxes", [8000, 30000])
 @pytest.mark.parametrize("most", [300, 100000])
 def test_as_many_candidates_as_there_may_be(lane, boxes, most):
@@ -89,7 +98,9 @@ def test_as_many_candidates_as_there_may_be(lane, boxes, most):
 
 @pytest.fixture(scope="module")
 def engines():
-    made = {name: trace(function, spec((1, 2, 4))).build(optimization_level=0) for name, function in HEADS.items()}
+    networks = {name: trace(function, spec((1, 2, 4))) for name, function in HEADS.items()}
+    networks["yolov5-raw"].metadata = {**networks["yolov5-raw"].metadata, **RAW}
+    made = {name: network.build(optimization_level=0) for name, network in networks.items()}
     yield made
     for engine in made.values():
         engine.close()
