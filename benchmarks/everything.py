@@ -81,6 +81,8 @@ STEPS = (
     ),
     Step("attention", "{trt} benchmarks/attention.py --out {out}/attention.json --timing {out}/attention-timing", 600),
     Step("head", "{trt} benchmarks/head.py --out {out}/head.json --engines {out}", 420),
+    Step("maps", "{trt} benchmarks/maps.py --out {out}/maps", 420),
+    Step("maps-int8", "{trt} benchmarks/maps.py --out {out}/maps-int8 --int8", 600),
     Step("silu", "{trt} benchmarks/silu.py --out {out}/silu.json --engines {out}", 600),
     Step("gpu-tests", f"{{trt}} {TESTS}", 900),
     Step(
