@@ -1,3 +1,4 @@
+import copy
 import json
 import pickle
 import sys
@@ -163,6 +164,20 @@ def test_supervision_gets_masks_points_and_corners(three, monkeypatch):
 )
 def test_more_than_boxes_must_fit_them(more, words):
     assert words in message_of(ShapeError, Detections, np.zeros((2, 4)), [0, 0], [0, 0], **more)
+
+
+def test_those_of_a_detector_are_pickled_and_copied(three):
+    """They know the image that they were found in by a reference that cannot be pickled, and need not be."""
+    three.found_in(np.zeros((8, 9, 3), np.uint8), ["cat", "dog", "bird"])
+    for other in (pickle.loads(pickle.dumps(three)), pickle.loads(pickle.dumps(three[1:]))[:], copy.deepcopy(three)):
+        whole = three[len(three) - len(other) :]
+        assert other.masks.size == (8, 9)
+        for field in fields(Detections):
+            before, after = (np.asarray(getattr(each, field.name)) for each in (whole, other))
+            assert before.dtype == after.dtype
+            np.testing.assert_array_equal(after, before)
+        assert other.to_dict() == whole.to_dict()
+        assert "detections" in other._repr_html_()
 
 
 @pytest.mark.parametrize("more", [(), ("masks",), ("keypoints",), ("rotated",)])

@@ -117,6 +117,10 @@ class Detections:
             object.__setattr__(self, "_found_in", (weakref.ref(image), labels))
         return self
 
+    def __getstate__(self) -> dict[str, object]:
+        """Return what is pickled and copied: all but the image that these were found in, which is no part of them."""
+        return {name: value for name, value in self.__dict__.items() if name != "_found_in"}
+
     def _repr_html_(self) -> str:
         from trtnn.vision.notebook import detections_html
 
