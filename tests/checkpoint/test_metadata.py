@@ -324,6 +324,16 @@ def test_what_is_odd_about_names_is_told(tmp_path, names, classes, taken, odd, i
         assert (odd in text, "they are left out" in text) == (True, taken is None)
 
 
+@pytest.mark.parametrize("names", [[7, 8, 10], {0: 7, 1: 8, 2: 10}, {"2": 10, "1": 8, "0": 7}])
+def test_classes_that_are_called_by_numbers(tmp_path, names):
+    """As YOLOv5 writes them, whose data.yaml names digits without quotes."""
+    model = Net()
+    model.names, model.yaml = names, {"nc": 3}
+    assert loaded(tmp_path, {"model": model}).metadata["names"] == ["7", "8", "10"]
+    model.yaml = {"nc": 4}  # these are something else
+    assert "names" not in loaded(tmp_path, {"model": model}).metadata
+
+
 def test_names_that_are_odd_do_not_keep_a_model_from_its_weights(tmp_path):
     model = from_state_dict(load(WEIGHTS))
     state = StateDict(model.state_dict())

@@ -19,8 +19,8 @@ def read_class_names(path: Path, names: Mapping[Any, Any], classes: int | None) 
     Args:
         path: the file, for the warning.
         names: by index, as a number or a text; or indices by name, all of 0, 1, 2, ... What is no text or number is
-            no name. Names that are counted from 1, one for each class, are taken in their order, and a class without a
-            name is numbered.
+            no name; numbers alone are names where they are as many as there are classes, counted from 0. Names that
+            are counted from 1, one for each class, are taken in their order, and a class without a name is numbered.
         classes: how many there are, where that is known.
 
     Returns:
@@ -47,7 +47,9 @@ def _by_index(names: Mapping[Any, Any], classes: int | None) -> tuple[list[str] 
     if are_indices and not any(map(_is_number, names)) and {*names.values()} == {*range(len(names))}:
         names = {index: name for name, index in names.items()}
     texts = {key: str(name) for key, name in names.items() if type(name) in (str, int)}
-    if not any(isinstance(name, str) for name in names.values()):
+    if not any(isinstance(name, str) for name in names.values()) and not (
+        are_indices and len(names) == classes and {*map(_index, names)} == {*range(len(names))}
+    ):
         return None, ""
     by_index: dict[int, str | None] = {}
     for key in names:
