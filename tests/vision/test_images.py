@@ -156,6 +156,25 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, picture, 
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
+@pytest.mark.parametrize(
+    ("picture", "way"),
+    [
+        (np.ones((4, 5, 3), np.float32), "of one in 0..1: (image * 255).round().astype(numpy.uint8); "),
+        (np.ones((4, 5, 3), np.int64), "of one in 0..255: image.astype(numpy.uint8)"),
+        (np.ones((4, 5, 3), bool), "of a mask: image * numpy.uint8(255)"),
+        (np.ones((3, 4, 5), np.uint8), "of one whose channels are first: image.transpose(1, 2, 0)"),
+    ],
+)
+def test_what_makes_a_picture_of_an_array_is_told(picture, way):
+    error = DTypeError if picture.dtype != np.uint8 else ShapeError
+    assert f"\n  received: {picture.dtype if error is DTypeError else picture.shape}\n  {way}" in message_of(
+        error, check_image, picture
+    )
+    image = eval(way.partition(": ")[2].partition(";")[0], {"image": picture, "numpy": np})
+    assert check_image(image) is image
+    assert image.max() == (1 if way.startswith("of one in 0..255") or picture.dtype == np.uint8 else 255)
+
+
 def test_only_pictures_are_written(tmp_path):
     with pytest.raises(DTypeError, match=r"must be uint8, RGB in 0\.\.255\n.*received: float32"):
         write_image(tmp_path / "a.png", np.zeros((4, 4, 3), np.float32))
@@ -174,7 +193,7 @@ def test_what_makes_a_picture_of_other_channels_is_said(shape):
     np.testing.assert_array_equal(picture[..., 0], image if len(shape) == 2 else image[..., 0])
 
 
-@pytest.mark.parametrize("shape", [(), (6,), (4, 6, 2), (3, 4, 6), (0, 4, 3), (1, 4, 6, 3)])
+@pytest.mark.parametrize("shape", [(), (6,), (4, 6, 2), (3, 0, 6), (0, 4, 3), (1, 4, 6, 3)])
 def test_what_is_no_picture_at_all(shape):
     with pytest.raises(ShapeError) as info:
         check_image(np.zeros(shape, np.uint8))

@@ -69,9 +69,20 @@ def check_image(image: npt.ArrayLike) -> np.ndarray:
             "a picture must have the shape (height, width, 3)", f"received: {array.shape}", *_ways(array.shape)
         )
     if array.dtype != np.uint8:
-        way = ["of one of 16 bits: (image >> 8).astype(numpy.uint8)"] if array.dtype == np.uint16 else []
-        raise DTypeError("a picture must be uint8, RGB in 0..255", f"received: {array.dtype}", *way)
+        raise DTypeError("a picture must be uint8, RGB in 0..255", f"received: {array.dtype}", *_way(array.dtype))
     return array
+
+
+def _way(dtype: np.dtype) -> list[str]:
+    """Return what makes an image of an array of another type, in words; nothing where that cannot be told."""
+    if dtype == np.uint16:
+        return ["of one of 16 bits: (image >> 8).astype(numpy.uint8)"]
+    ways = {
+        "f": "of one in 0..1: (image * 255).round().astype(numpy.uint8); of one in 0..255: image.astype(numpy.uint8)",
+        "i": "of one in 0..255: image.astype(numpy.uint8)",
+        "b": "of a mask: image * numpy.uint8(255)",
+    }
+    return [ways[dtype.kind]] if dtype.kind in ways else []
 
 
 def _ways(shape: tuple[int, ...]) -> list[str]:
@@ -79,7 +90,10 @@ def _ways(shape: tuple[int, ...]) -> list[str]:
     if len(shape) == 2:
         return ["of a grey one: image[..., None].repeat(3, 2)"]
     ways = {1: "of a grey one: image.repeat(3, 2)", 4: "without its fourth channel: image[..., :3]"}
-    return [ways[shape[2]]] if len(shape) == 3 and shape[2] in ways else []
+    if len(shape) != 3 or 0 in shape:
+        return []
+    first = ["of one whose channels are first: image.transpose(1, 2, 0)"] if shape[0] == 3 else []
+    return [ways[shape[2]]] if shape[2] in ways else first
 
 
 def check_images(images: Iterable[npt.ArrayLike], first: int = 0) -> list[np.ndarray]:
