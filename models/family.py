@@ -8,7 +8,7 @@ from numbers import Integral
 from typing import Any, ClassVar, cast
 
 from trtnn.checkpoint.state_dict import metadata_of
-from trtnn.errors import ArgumentError, StateDictError, harmless_text
+from trtnn.errors import ArgumentError, StateDictError, harmless_text, listed
 from trtnn.models import following
 from trtnn.models.boxes import AnchorHead
 from trtnn.models.names import unknown_name
@@ -20,6 +20,8 @@ from trtnn.shapes.spec import Input
 
 # What a file says of where its weights come from, which goes with them into the engine.
 _OF_CHECKPOINT = ("architecture", "version", "imgsz", "anchors", "fused", "taken", "others", "train_args")
+FROM_TORCH = "trtnn.from_torch(module, example), or trtnn from-torch, takes the torch module as it is"
+_MOST_NAMED = 3  # arrays of other sizes
 
 
 class Family(Module):
@@ -228,7 +230,13 @@ class Family(Module):
             return f"this does not look like a {type(self).__name__}, nor like another model of trtnn{more}"
         arguments = identify(state_dict) or {}
         lines = [f"this looks like {described}"]
-        if arguments["name"] not in self.variants:
+        if differing := _of_other_sizes(state_dict, arguments):
+            lines = [
+                f"of the models here {described} is nearest, and {listed(differing, _MOST_NAMED)} are of other sizes: "
+                "this has another width, depth or head",
+                FROM_TORCH,
+            ]
+        elif arguments["name"] not in self.variants:
             lines.append("trtnn.models.from_state_dict(state_dict) makes that model")
         task = by_name()[arguments["name"]].task_of(arguments["name"])
         if task != self.metadata.get("task", task):
@@ -237,6 +245,18 @@ class Family(Module):
             folded, how = ("is", "with") if arguments.get("fused") else ("is not", "without")
             lines.append(f"BatchNorm {folded} folded into its convolutions: create the model {how} fused=True")
         return "\n  ".join(lines)
+
+
+def _of_other_sizes(state_dict: Mapping[str, Any], arguments: dict[str, Any]) -> list[str]:
+    """Return the arrays of a state dict that are of other sizes in the model that it looks like."""
+    family = by_name()[arguments["name"]]
+    try:
+        model = family(**arguments)
+    except ArgumentError:  # two may be meant, which its own error says
+        return []
+    own = family.canonical(own_part(family.identify, state_dict))
+    members = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
+    return [name for name, member in members if name in own and math.prod(own[name].shape) != member.numel()]
 
 
 def _absolute(source: following.Plain, number: int) -> Any:

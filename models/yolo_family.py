@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 from trtnn.checkpoint.state_dict import metadata_of
 from trtnn.errors import ArgumentError
@@ -345,10 +345,15 @@ def _checked_kpt_shape(name: str, kpt_shape: Sequence[int] | None) -> tuple[int,
     """
     if suffix_of(name) != "-pose":
         raise ArgumentError(f"{name} has no key points", f"received kpt_shape={kpt_shape}")
-    shape = KPT_SHAPE if kpt_shape is None else tuple(kpt_shape)
-    if len(shape) == 1 and any(shape[0] % each == 0 for each in (2, 3)):
+    given: Any = KPT_SHAPE if kpt_shape is None else kpt_shape
+    shape = tuple(cast("Sequence[Any]", given)) if isinstance(given, Sequence) else ()
+    if len(shape) == 1 and type(shape[0]) is int and any(shape[0] % each == 0 for each in (2, 3)):
         ways = " or ".join(f"kpt_shape=({shape[0] // each}, {each})" for each in (2, 3) if shape[0] % each == 0)
-        raise ArgumentError(f"the weights have {shape[0]} numbers for the key points of a box", f"say which: {ways}")
+        raise ArgumentError(
+            f"the weights have {shape[0]} numbers for the key points of a box",
+            f"say which: {ways}",
+            "the checkpoint that Ultralytics wrote says it itself; a class of yours may: --model FILE.py:CLASS",
+        )
     if len(shape) != 2 or any(type(n) is not int for n in shape) or shape[0] < 1 or shape[1] not in (2, 3):
         raise ArgumentError(f"kpt_shape is how many key points, and 2 or 3 numbers for each, not {kpt_shape}")
     return shape[0], shape[1]

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trtnn import functional as F
-from trtnn.errors import ArgumentError
+from trtnn.errors import ArgumentError, StateDictError
 from trtnn.graph.tensor import Tensor
 from trtnn.models.blocks import SPP, SPPF, Bottleneck, Concat, Conv, without_norms
 from trtnn.models.boxes import AnchorHead
-from trtnn.models.family import Family
+from trtnn.models.family import FROM_TORCH, Family
 from trtnn.models.numbered import call
 from trtnn.models.panet import sources
 from trtnn.models.sizes import expect_multiples
@@ -96,6 +96,7 @@ SIZES = {
     "l": Variant(1.00, 1.00),
     "x": Variant(1.33, 1.25),
 }
+ANCHORS = 3  # a cell
 _ANCHORS_P5 = (
     (10, 13, 16, 30, 33, 23),
     (30, 61, 62, 45, 59, 119),
@@ -225,11 +226,11 @@ class YOLOv5(Family):
             raise ArgumentError(f"{name} in version {version!r}", "known: '6.0'")
         self.head, self.version = head, version
         self.depth, self.width = depth or self.variants[name].depth, width or self.variants[name].width
-        anchors = np.array(_ANCHORS_P6 if p6 else _ANCHORS_P5, np.float32).reshape(-1, 3, 2)
+        anchors = np.array(_ANCHORS_P6 if p6 else _ANCHORS_P5, np.float32).reshape(-1, ANCHORS, 2)
         layers = Layers(self.depth, self.width, len(self.strides), version, 3 if name.endswith("-dcn") else 0)
         self.model = ModuleList([*layers.make(), Detect(layers.head_channels, classes, anchors, self.strides)])
         if version == "5.0":  # those checkpoints hold the anchors twice, here in pixels
-            self.model[-1].anchor_grid = Buffer(len(anchors), 1, 3, 1, 1, 2, optional=True)
+            self.model[-1].anchor_grid = Buffer(len(anchors), 1, ANCHORS, 1, 1, 2, optional=True)
         self.sources = sources(len(self.strides), narrow=True)
         self.fused = fused
         if fused:
@@ -255,11 +256,36 @@ class YOLOv5(Family):
         bias = state_dict.get("model.33.m.0.bias" if p6 else "model.24.m.0.bias")
         kind = "-dcn" if "model.1.conv_offset_mask.weight" in state_dict else "6" if p6 else ""
         has_masks = any(name.startswith(("model.24.proto.", "model.33.proto.")) for name in state_dict)
-        if stem is None or bias is None or has_masks:
+        if stem is None or bias is None or has_masks or _anchors_of(state_dict) not in (None, ANCHORS):
+            return None
+        outputs, rest = divmod(math.prod(bias.shape), ANCHORS)
+        if rest or outputs < 6:  # a box, objectness and a class
             return None
         width = math.prod(stem.shape) / 108 / 64  # either stem has 108 weights a channel
         depth = sum(f"model.2.m.{i}.cv1.conv.weight" in state_dict for i in range(16)) / 3
         size = min(SIZES, key=lambda s: abs(SIZES[s].width - width) + abs(SIZES[s].depth - depth))
-        classes = math.prod(bias.shape) // 3 - 5
         fused = {} if f"{'model.0.conv' if old else 'model.0'}.bn.weight" in state_dict else {"fused": True}
-        return {"name": f"yolov5{size}{kind}", "classes": classes, "version": "5.0" if old else "6.0", **fused}
+        return {"name": f"yolov5{size}{kind}", "classes": outputs - 5, "version": "5.0" if old else "6.0", **fused}
+
+    @classmethod
+    def canonical(cls, state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a state dict as it is.
+
+        Raises:
+            StateDictError: it has another number of anchors, by which its channels are others' numbers.
+        """
+        anchors = _anchors_of(state_dict)
+        if anchors not in (None, ANCHORS):
+            raise StateDictError(
+                f"this is a YOLOv5 with {anchors} anchors a cell, and those here have {ANCHORS}", FROM_TORCH
+            )
+        return state_dict
+
+
+def _anchors_of(state_dict: Mapping[str, Any]) -> int | None:
+    """Return how many anchors a cell has in the head of a state dict, None where nothing tells."""
+    for levels, layer in ((3, 24), (4, 33)):
+        anchors = state_dict.get(f"model.{layer}.anchors")
+        if anchors is not None and f"model.{layer}.m.0.bias" in state_dict:
+            return math.prod(anchors.shape) // (2 * levels)
+    return None

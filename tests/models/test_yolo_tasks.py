@@ -479,7 +479,8 @@ def test_key_points_that_may_be_read_two_ways():
     state = zeros_of(twins.YOLO("yolo11n-pose", 1, (4, 3)))
     message = message_of(ArgumentError, models.from_state_dict, state)
     assert message == (
-        "the weights have 12 numbers for the key points of a box\n  say which: kpt_shape=(6, 2) or kpt_shape=(4, 3)"
+        "the weights have 12 numbers for the key points of a box\n  say which: kpt_shape=(6, 2) or kpt_shape=(4, 3)\n"
+        "  the checkpoint that Ultralytics wrote says it itself; a class of yours may: --model FILE.py:CLASS"
     )
     assert models.from_state_dict(state, kpt_shape=(4, 3)).kpt_shape == (4, 3)
 
@@ -528,6 +529,36 @@ def test_names_that_do_not_match_the_classes():
     )
 
 
+def resized(state, name, length, other):
+    """A state dict in which one name's arrays have another length in the place of each one of ``length``."""
+    return {
+        key: np.zeros([other if side == length else side for side in array.shape], np.float32) if name in key else array
+        for key, array in state.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "length", "other", "first"),
+    [
+        ("yolov8n", "model.", 16, 24, "model.0.conv.weight, model.0.bn.weight, model.0.bn.bias and "),  # width 0.375
+        ("yolov8n-seg", "proto.cv", 64, 128, "model.22.proto.cv1.conv.weight"),  # npr
+        ("yolo11n-seg", "proto.cv3", 32, 16, "model.23.proto.cv3.conv.weight"),  # nm
+    ],
+)
+def test_other_widths_and_heads_than_the_published_are_told(name, part, length, other, first):
+    state = resized(zeros_of(twins.YOLO(name, CLASSES)), part, length, other)
+    message = message_of(StateDictError, models.from_state_dict, state)
+    described = models.describe(state)
+    assert f'("{name}", classes=3)' in described
+    assert f"\n  of the models here {described} is nearest, and {first}" in message
+    assert "are of other sizes: this has another width, depth or head\n" in message
+    assert "\n  trtnn.from_torch(module, example), or trtnn from-torch, takes the torch module as it is\n" in message
+    assert "this looks like" not in message
+    other_family = message_of(StateDictError, models.create("resnet18").load_state_dict, state)
+    assert f"{described} is nearest" in other_family
+    assert "makes that model" not in other_family
+
+
 def test_sizes_that_are_no_multiple():
     for name in ("yolo11n-pose", "yolo26n"):
         ours, _ = pair_of(name)
@@ -552,6 +583,6 @@ def test_bad_arguments():
     for name in ("yolo11n", "yolov9t"):
         message = message_of(ArgumentError, models.create, name, kpt_shape=(17, 3))
         assert message == f"{name} has no key points\n  received kpt_shape=(17, 3)"
-    for shape in ((17, 4), (0, 3), (17.0, 3), (1, 2, 3), (17,)):
+    for shape in ((17, 4), (0, 3), (17.0, 3), (1, 2, 3), (17,), 17, "6"):
         message = message_of(ArgumentError, models.create, "yolo11n-pose", kpt_shape=shape)
         assert message == f"kpt_shape is how many key points, and 2 or 3 numbers for each, not {shape}"

@@ -15,7 +15,7 @@ from tests.helpers import ONE_TARGET, assert_close, layers, message_of, strongly
 from tests.models.checks import assert_boxes_close
 from trtnn import Detector, Dim, Engine, Input
 from trtnn.errors import ArgumentError, ShapeError, StateDictError
-from trtnn.models import create
+from trtnn.models import create, from_state_dict
 from trtnn.models.yolov5 import C3, YOLOv5
 from trtnn.modules import DCN
 
@@ -448,6 +448,24 @@ def test_a_wrong_number_of_classes_is_recognised():
     assert f'this looks like YOLOv5("yolov5n", classes={CLASSES}, version="6.0")' in message
     assert "wrong shape: model.24.m.0.bias: expected (255,), received (24,)" in message
     assert all(parameter.data is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(("anchors", "classes"), [(4, 1), (2, 4), (2, 1), (6, 3)])
+def test_another_number_of_anchors_is_told(anchors, classes):
+    """With four anchors and a class the head has as many channels as with three and three."""
+    state = dict(twin_of("yolov5n", "6.0").state_dict())
+    for level in range(3):
+        for name in (f"model.24.m.{level}.weight", f"model.24.m.{level}.bias"):
+            state[name] = torch.zeros(anchors * (5 + classes), *state[name].shape[1:])
+    state["model.24.anchors"] = torch.ones(3, anchors, 2)
+    for load in (from_state_dict, create("yolov5n", classes=CLASSES).load_state_dict):
+        assert message_of(StateDictError, load, state).startswith(
+            f"this is a YOLOv5 with {anchors} anchors a cell, and those here have 3\n  trtnn.from_torch("
+        )
+    del state["model.24.anchors"]
+    if (anchors, classes) == (2, 1):  # 12 channels are no three anchors with a class
+        message = message_of(StateDictError, from_state_dict, state)
+        assert message.startswith("this looks like a YOLO with YOLOv5's head, which trtnn has no model for")
 
 
 def test_what_is_no_yolov5():
