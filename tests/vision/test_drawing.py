@@ -174,6 +174,22 @@ def test_errors_are_named():
         draw(np.zeros((50, 50, 3)), Detections([], [], []))
 
 
+def test_what_is_nan_is_told_or_left_out():
+    found = Detections([[1, 2, 30, 40], [1, 2, np.nan, 40]], [0.9, 0.8], [0, 1])
+    message = message_of(ArgumentError, draw, grey(50, 60), found)
+    assert message.startswith("box 1 of those to draw is nan\n  without such: found[")
+    way = message.partition("without such: ")[2]
+    rest = eval(way, {"numpy": np, "found": found})  # the words are the code
+    np.testing.assert_array_equal(draw(grey(50, 60), rest), draw(grey(50, 60), found[:1]))
+    for numbers in (2, 3):
+        points = np.ones((1, 3, numbers), np.float32) * 20
+        points[0, 1, 0] = np.nan
+        with_nan, without = (
+            Detections([[5, 5, 40, 40]], [0.5], [0], keypoints=of) for of in (points, points[:, [0, 2]])
+        )
+        np.testing.assert_array_equal(draw(grey(50, 60), with_nan), draw(grey(50, 60), without))
+
+
 def test_half_a_character_in_a_label_is_a_question_mark():
     """OpenCV would end the process; a command's arguments that are not UTF-8 have them, and files of weights may."""
     found = Detections([[10, 40, 90, 80]], [0.9], [0])

@@ -41,7 +41,7 @@ def draw(image: npt.ArrayLike, detections: Detections, labels: Sequence[str] | N
         A new image, uint8 (height, width, 3) RGB.
 
     Raises:
-        ArgumentError: a class has no name in ``labels``, or ``detections`` are none.
+        ArgumentError: a class has no name in ``labels``, ``detections`` are none, or a box is nan.
         ShapeError, DTypeError: ``image`` is not an image, or masks are of one of another size.
     """
     drawn, cv2 = np.array(check_image(image), order="C"), opencv()
@@ -52,6 +52,10 @@ def draw(image: npt.ArrayLike, detections: Detections, labels: Sequence[str] | N
     if detections.masks is not None and tuple(detections.masks.size) != (height, width):
         of, to = (f"{size[0]:,}×{size[1]:,}" for size in (detections.masks.size, (height, width)))
         raise ShapeError(f"what is drawn was detected in a picture of {of} pixels, and this one has {to}")
+    if (lost := np.isnan(detections.boxes).any(axis=1)).any():
+        raise ArgumentError(
+            f"box {lost.argmax()} of those to draw is nan", "without such: found[~numpy.isnan(found.boxes).any(axis=1)]"
+        )
     line_px = max(1, round(math.sqrt(height * width) / 350))
     order = np.argsort(-detections.scores, kind="stable").tolist()
     best_first = [detections[index] for index in order]
@@ -96,9 +100,10 @@ def _outline(drawn: np.ndarray, corners: np.ndarray, color: tuple[int, int, int]
 
 def _join(drawn: np.ndarray, points: np.ndarray, color: tuple[int, int, int], line_px: int) -> None:
     """Draw key points, and the lines between COCO's, in place."""
-    cv2 = opencv()
-    places = np.clip(points[:, :2], 0, (drawn.shape[1] - 1, drawn.shape[0] - 1)).round().astype(int).tolist()
-    seen = [True] * len(points) if points.shape[1] == 2 else (points[:, 2] >= SEEN).tolist()
+    cv2, there = opencv(), ~np.isnan(points).any(axis=1)
+    inside = np.clip(points[:, :2], 0, (drawn.shape[1] - 1, drawn.shape[0] - 1)).round()
+    places = np.where(there[:, None], inside, 0).astype(int).tolist()
+    seen = (there if points.shape[1] == 2 else there & (points[:, 2] >= SEEN)).tolist()
     for start, end in COCO_LIMBS if len(points) == len(COCO_KEYPOINTS) else ():
         if seen[start] and seen[end]:
             cv2.line(drawn, places[start], places[end], color, line_px, cv2.LINE_AA)
