@@ -37,6 +37,8 @@ UNSIGNED = quantization.FakeQuantize.with_args(  # around 128
 )
 AFFINE = fake(quantization.MovingAverageMinMaxObserver, torch.per_tensor_affine)
 SYMMETRIC = quantization.QConfig(ACTIVATION, WEIGHT)
+FUSED_ACTIVATION = quantization.FusedMovingAvgObsFakeQuantize.with_args(**ACTIVATION.p.keywords)
+FUSED_WEIGHT = quantization.FusedMovingAvgObsFakeQuantize.with_args(**WEIGHT.p.keywords)
 
 
 class Residual(nn.Module):
@@ -97,6 +99,7 @@ MODELS = {
     "nothing fused": lambda: eager(fused=(), make=WithoutNorm),
     "fx, a mean": lambda: fx(make=Mean),
     "fx, a sum of no module": lambda: fx(make=Other),
+    "fx, observers that are fused": lambda: fx(quantization.QConfig(FUSED_ACTIVATION, FUSED_WEIGHT), Smooth),
 }
 
 
@@ -116,6 +119,17 @@ class Mean(nn.Module):
 
     def forward(self, x):
         return self.fc(self.relu(self.conv(x)).mean((2, 3)))
+
+
+class Smooth(nn.Module):
+    """Numbers of both signs alone: fused observers of torch.ao round others around another zero."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2, self.fc = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3), nn.Linear(64, 5)
+
+    def forward(self, x):
+        return self.fc(self.conv2(self.conv1(x)).flatten(1))
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -69,7 +69,7 @@ def scale_of(path: str, module: Any, output: torch.Tensor, axis: int = 0) -> np.
 
     Args:
         path: of the module, for messages.
-        module: a rounding module.
+        module: a rounding module, that was called: a fused one of torch.ao writes its scales then.
         output: what it gave.
         axis: the dimension of the output channels, of weights.
 
@@ -96,20 +96,13 @@ def _of_fake(path: str, fake: Any) -> tuple[np.ndarray, int]:
     """Return the scales of a FakeQuantize, and the dimension that they are along."""
     if type(fake).__name__ not in ("FakeQuantize", "FusedMovingAvgObsFakeQuantize"):
         raise StaysInForward(f"{where(path)} is a {type(fake).__name__}")
-    scale, zero = (value.detach().cpu().numpy().reshape(-1) for value in _parameters(fake))
+    scale, zero = (value.detach().cpu().numpy().reshape(-1) for value in (fake.scale, fake.zero_point))
     ends = fake.activation_post_process.quant_min, fake.activation_post_process.quant_max
     if len({*zero.tolist()}) != 1 or (ends[0] - zero[0], ends[1] - zero[0]) != (_LEAST, _LARGEST):
         around = f"around {zero[0]:g}, to {ends[0]} to {ends[1]}"
         if not is_of_weights(path) or zero.any() or ends != (-_LARGEST, _LARGEST):
             raise StaysInForward(f"{where(path)} rounds {around}, and TensorRT around 0, to -128 to 127")
     return scale, fake.ch_axis
-
-
-def _parameters(fake: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return scale and zero point; a fused observer computes them of the ends that it saw, whenever it is called."""
-    if type(fake).__name__ == "FusedMovingAvgObsFakeQuantize":
-        return fake.activation_post_process.calculate_qparams()
-    return fake.scale, fake.zero_point
 
 
 def _of_tensor_quantizer(path: str, quantizer: Any) -> tuple[np.ndarray, int]:
