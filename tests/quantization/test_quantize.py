@@ -13,13 +13,14 @@ import trtnn
 from tests.helpers import RUNS_HERE, message_of
 from tests.quantization.networks import detector, filled, images, quantize
 from trtnn.build.fingerprint import fingerprint
+from trtnn.dtypes import int8
 from trtnn.errors import ArgumentError, CheckpointError, EngineError, ShapeError, StateDictError
 from trtnn.models import create, from_state_dict, identify
 from trtnn.modules import BatchNorm2d, Conv2d, Linear, Module, ReLU, Sequential
 from trtnn.parameter import Buffer, Parameter
 from trtnn.quantization import calibration, take_scales
 from trtnn.quantization.quantizing import forget
-from trtnn.quantization.ranges import Seen
+from trtnn.quantization.ranges import METHODS, Seen
 
 SHAPE = (1, 4, 16, 16)
 
@@ -226,6 +227,21 @@ def test_numbers_at_the_ends_of_float32_are_counted(largest):
     seen.add(torch.from_numpy(x / 4))
     assert seen.counts.sum() == 2 * x.size
     assert seen.counts[: int(largest / 2 / seen.width)].sum() == pytest.approx(1.5 * x.size, rel=0.05)
+
+
+def test_more_numbers_than_float32_counts_are_counted():
+    x = torch.zeros(1 << 5, (1 << 19) + 100)
+    x[0, :1700] = torch.linspace(1, 3, 1700)  # 0.0101 %
+    seen, threads = Seen(with_histogram=True), torch.get_num_threads()
+    torch.set_num_threads(1)  # each of several counts a part alone
+    try:
+        seen.add(x)
+    finally:
+        torch.set_num_threads(threads)
+    assert seen.counts[0] == x.numel() - 1700
+    assert seen.counts.sum() == x.numel()
+    expected = np.percentile(x.numpy(), 99.99)
+    assert METHODS["percentile"](seen, int8) == pytest.approx(expected, abs=2 * seen.width)
 
 
 def test_samples_are_streamed():

@@ -21,6 +21,7 @@ from trtnn.reference.layers.quantized import rounded_steps
 BINS = 2048  # of a histogram; so many as TensorRT's calibrators had
 PERCENTILE = 99.99  # of the numbers that are within the range
 _LEAST_WIDTH = 2.0**-126  # of a bin: what numbers are divided by is a normal number of float32
+_COUNTED = 1 << 24  # numbers at once: histc counts in float32, which has no whole number behind this
 _CANDIDATES = 96  # ranges that are tried for the least error, evenly spaced up to the largest magnitude
 _LEVELS = 128  # of int8's magnitudes, for the entropy
 
@@ -55,8 +56,9 @@ class Seen:
         self.largest = max(self.largest, largest)
         if self.counts.size and largest:
             self._widen(max(self.width, 2.0 ** math.ceil(math.log2(largest / BINS)), _LEAST_WIDTH))
-            bins = values.float().abs().div_(self.width)  # the end of all bins may be beyond float32
-            self.counts += torch.histc(bins, BINS, 0, BINS).double().cpu().numpy()
+            bins = values.float().abs().div_(self.width).reshape(-1)  # the end of all bins may be beyond float32
+            for piece in bins.split(_COUNTED):
+                self.counts += torch.histc(piece, BINS, 0, BINS).double().cpu().numpy()
 
     def _widen(self, width: float) -> None:
         """Make bins as wide as this, which is no less than they are."""
