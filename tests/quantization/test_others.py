@@ -243,6 +243,24 @@ def test_observers_that_no_fake_quantisation_uses():
     assert model[1].input_scale.item() == pytest.approx(2.5 / 127)
 
 
+def test_the_range_of_a_histogram_observer_is_that_of_its_own_search():
+    from torch.ao import quantization as tq
+
+    ends = {"dtype": torch.qint8, "quant_min": -128, "quant_max": 127}
+    observer = tq.HistogramObserver(qscheme=torch.per_tensor_symmetric, **ends)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        observer(torch.randn(100_000, generator=generator))
+    observer(torch.tensor([40.0]))  # one far from all others
+    model = filled(Sequential(modules.Identity(), Conv2d(4, 8, 1)))
+    model.inputs = {"input": SHAPE}
+    for dtype, largest in (("int8", 127), ("fp8", 448)):
+        take_scales(model, {f"0.activation_post_process.{n}": v for n, v in observer.state_dict().items()}, dtype)
+        reach = observer.calculate_qparams()[0].item() * 127.5
+        assert model[1].input_scale.item() == pytest.approx(reach / largest, rel=1e-6)
+    assert reach < 30
+
+
 # -- ONNX -------------------------------------------------------------------------------------------------------------
 
 
@@ -417,6 +435,11 @@ def test_bad_input():
     weight = {"0.weight_quantizer._amax": np.ones(8, np.float32)}
     assert "there are no scales in it" in refused(two().state_dict())
     assert "'9', which the model has not" in refused({"9.input_quantizer._amax": np.float32(1)})
+    stub = {
+        "quant.activation_post_process.min_val": np.float32(0),
+        "quant.activation_post_process.max_val": np.float32(1),
+    }
+    assert "such as QuantStub, is an Identity of the model; from_torch leaves such out" in refused(stub)
     assert "none for what it reads" in refused(weight)
     assert "0.input_quantizer._amax holds 0" in refused({"0.input_quantizer._amax": np.float32(0)})
     assert "holds nan" in refused({"0.input_quantizer._amax": np.float32(np.nan)})

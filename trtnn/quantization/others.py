@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
+import torch
 
 from trtnn.checkpoint import load
 from trtnn.errors import ArgumentError, CheckpointError, listed, nearest, where
@@ -39,6 +40,7 @@ _SCALES = {
 _ZERO_POINTS = (".weight_fake_quant.zero_point", ".activation_post_process.zero_point")
 _MOST_STEPS = 130  # that torch.ao's int8 has for the largest number seen, 127.5, with room for how that is rounded
 _OBSERVED = (".activation_post_process.min_val", ".activation_post_process.max_val")
+_HISTOGRAM = ".activation_post_process.histogram"
 
 
 def take_scales(model: M, source: Any, dtype: Literal["int8", "fp8"] = "int8") -> M:
@@ -50,7 +52,8 @@ def take_scales(model: M, source: Any, dtype: Literal["int8", "fp8"] = "int8") -
     They are found by the paths of the modules: ``*_quantizer._amax`` of NVIDIA's ModelOpt and pytorch-quantization,
     ``weight_fake_quant`` and ``activation_post_process`` of torch.ao, and what Quantize layers of an ONNX file say of
     the convolutions and products behind them. torch.ao rounds what modules return: a layer that reads it is rounded by
-    the same scale. Weights without a scale get one for each output channel, by their largest magnitude. Where others
+    the same scale. Its observers without a fake quantisation tell a range and no scale, which is here the range by the
+    largest number of the type. Weights without a scale get one for each output channel, by their largest magnitude. Where others
     round weights and have a BatchNorm behind, the scales here are those times its factors, since it is folded in. A
     state dict does not tell which quantisers were switched off: leave their ``_amax`` out.
 
@@ -167,7 +170,10 @@ def _check_steps(source: Mapping[str, Any], path: str, dtype: str) -> None:
 
 
 def _observed(source: Mapping[str, Any], largest: float) -> Iterator[Found]:
-    """Yield the scales of observers of torch.ao, which hold the least and the largest number that they saw."""
+    """Yield the scales of observers of torch.ao, which hold the least and the largest number that they saw.
+
+    A HistogramObserver takes less than that for its range, which is found by its own search.
+    """
     for name, least in source.items():
         path = name.removesuffix(_OBSERVED[0])
         inner = path.endswith((".activation_post_process", ".weight_fake_quant"))  # a fake quantisation's own
@@ -175,7 +181,27 @@ def _observed(source: Mapping[str, Any], largest: float) -> Iterator[Found]:
             continue
         ends = as_array(least), as_array(source[path + _OBSERVED[1]])
         if all(end.size == 1 for end in ends):
-            yield Found(path, "output", positive(name, np.maximum(-ends[0], ends[1])) / largest)
+            reach = np.maximum(-ends[0], ends[1])
+            if path + _HISTOGRAM in source:
+                reach = _searched(reach, *ends, as_array(source[path + _HISTOGRAM]))
+            yield Found(path, "output", positive(name, reach) / largest)
+
+
+def _searched(reach: np.ndarray, least: np.ndarray, most: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the range of a HistogramObserver of int8 around 0: that of the least squared error by its own search."""
+    if counts.ndim != 1 or not counts.any() or not np.isfinite(reach).all():
+        return reach
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.ao's, of its future
+        from torch.ao.quantization.observer import HistogramObserver
+
+        observer = HistogramObserver(
+            len(counts), dtype=torch.qint8, qscheme=torch.per_tensor_symmetric, quant_min=-128, quant_max=127
+        )
+        for name, value in (("histogram", counts), ("min_val", least.reshape(())), ("max_val", most.reshape(()))):
+            getattr(observer, name).resize_(value.shape).copy_(torch.from_numpy(np.array(value, np.float32)))
+        scale, _ = observer.calculate_qparams()
+    return scale.numpy() * 127.5  # its steps of the range
 
 
 def _declare(model: Module, found: list[Found], largest: float) -> None:
@@ -189,8 +215,13 @@ def _declare(model: Module, found: list[Found], largest: float) -> None:
     weights = {one.path: one for one in found if one.what == "weight"}
     for path, what, scale, *_ in found:
         if path not in modules:
+            stub = (
+                "a stub that gives what it is given, such as QuantStub, is an Identity of the model; from_torch leaves"
+            )
             raise ArgumentError(
-                f"a scale is of the module {path!r}, which the model has not", *nearest(path, modules, most=3)
+                f"a scale is of the module {path!r}, which the model has not",
+                *nearest(path, modules, most=3),
+                *([f"{stub} such out"] if what == "output" else []),
             )
         if what != "weight" and scale.size != 1:
             raise ArgumentError(f"the {what} of {path!r} has {scale.size} scales", "TensorRT takes one for a tensor")
