@@ -90,6 +90,32 @@ def test_corrected_biases_bring_the_mean_of_each_channel_back(dtype):
     assert corrected.max() < plain.max() / 50
 
 
+@pytest.mark.parametrize("dtype", ["int8", "fp8"])
+def test_biases_are_corrected_on_what_layers_read_before_any_weights_were_rounded_adaptively(dtype):
+    """What a layer in front loses of the mean its own bias makes up for, so that it is not corrected twice."""
+    samples = correlated(6, 16, 24)
+    model = filled(Sequential(Linear(24, 24), ReLU(), Linear(24, 8)))
+    model.inputs = {"input": (16, 24)}
+    before = {name: torch.from_numpy(array.copy()).double() for name, array in model.state_dict().items()}
+    quantize(model, samples, dtype, adaptive_rounding=True, correct_bias=True)
+    after = {name: torch.from_numpy(np.asarray(array)).double() for name, array in model.state_dict().items()}
+
+    def rounded(x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        steps = x / scale
+        if dtype == "fp8":
+            return steps.clamp(-448, 448).float().to(torch.float8_e4m3fn).double() * scale
+        return steps.round().clamp(-128, 127) * scale
+
+    x = torch.from_numpy(np.concatenate(samples)).double()
+    for layer in ("0", "2"):
+        weight, bias = before[f"{layer}.weight"], before[f"{layer}.bias"]
+        assert not torch.equal(after[f"{layer}.weight"], weight)
+        narrow = rounded(after[f"{layer}.weight"], after[f"{layer}.weight_scale"][:, None])
+        shift = (rounded(x, after[f"{layer}.input_scale"]) @ narrow.T - x @ weight.T).mean(0)
+        torch.testing.assert_close(after[f"{layer}.bias"], bias - shift, rtol=0, atol=2e-6)
+        x = torch.relu(x @ weight.T + bias)
+
+
 def test_what_fails_on_the_way_leaves_no_scales():
     model = detector()
     before = {name: array.copy() for name, array in model.state_dict().items()}

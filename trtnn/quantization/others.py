@@ -53,9 +53,9 @@ def take_scales(model: M, source: Any, dtype: Literal["int8", "fp8"] = "int8") -
     ``weight_fake_quant`` and ``activation_post_process`` of torch.ao, and what Quantize layers of an ONNX file say of
     the convolutions and products behind them. torch.ao rounds what modules return: a layer that reads it is rounded by
     the same scale. Its observers without a fake quantisation tell a range and no scale, which is here the range by the
-    largest number of the type. Weights without a scale get one for each output channel, by their largest magnitude. Where others
-    round weights and have a BatchNorm behind, the scales here are those times its factors, since it is folded in. A
-    state dict does not tell which quantisers were switched off: leave their ``_amax`` out.
+    largest number of the type. Weights without a scale get one for each output channel, by their largest magnitude.
+    Where others round weights and have a BatchNorm behind, the scales here are those times its factors, since it is
+    folded in. A state dict does not tell which quantisers were switched off: leave their ``_amax`` out.
 
     Args:
         model: its weights are loaded; scales that it has already are replaced.

@@ -26,7 +26,7 @@ from trtnn.quantization.calibration import Calibration
 from trtnn.quantization.choosing import engine_speed, not_faster
 from trtnn.quantization.ranges import METHODS
 from trtnn.quantization.sites import Site, Sites
-from trtnn.quantization.weights import correct_biases, mean_outputs, round_adaptively
+from trtnn.quantization.weights import correct_biases, round_adaptively
 
 M = TypeVar("M", bound=Module)
 DTYPES = {"int8": int8, "fp8": float8_e4m3fn}
@@ -157,11 +157,11 @@ def quantize(
         if automatic and not any(name in module._buffers for module in model.modules() for name in BUFFERS):
             warnings.warn(_NOTHING[automatic], stacklevel=2)
             return model
-        means = mean_outputs(model, first.kept) if correct_bias else {}
+        before_rounding = model.trace() if correct_bias else None
         if adaptive_rounding:
             round_adaptively(model, first.kept)
-        if correct_bias:
-            correct_biases(model, first.kept, means)
+        if before_rounding is not None:
+            correct_biases(model, first.kept, before_rounding)
     except BaseException:
         forget(model)
         restore(before)

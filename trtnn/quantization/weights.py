@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from trtnn.accuracy.rounding import RoundingTrials, measured
 from trtnn.dtypes import DType
 from trtnn.graph.definition import read_layers
+from trtnn.graph.graph import Graph
 from trtnn.graph.placement import WITH_KERNEL
 from trtnn.modules import Conv2d, Linear, Module
 from trtnn.network import Network
@@ -34,9 +35,12 @@ _SAMPLES = 32  # that are enough for both
 class Seen(NamedTuple):
     """A layer of a quantised module as it runs: what it reads, rounded and not, and what it gives without rounding.
 
-    ``axis`` is that of its output channels: 1 of a convolution's, the last of a product's.
+    ``index`` is that of the layer in ``graph``, which owns the arrays that ``function`` shares; ``axis`` is that of its
+    output channels: 1 of a convolution's, the last of a product's.
     """
 
+    graph: Graph
+    index: int
     path: str
     axis: int
     function: Callable[..., torch.Tensor]
@@ -59,7 +63,7 @@ def _runs(network: Network, samples: Sequence[Any]) -> Iterator[Seen]:
 
         def look(index: int, step: Any, rounded: list[torch.Tensor], true: list[torch.Tensor], output: Any) -> None:
             if index in weighted:
-                seen.append(Seen(*weighted[index], step.function, rounded, true, output))  # noqa: B023  used at once
+                seen.append(Seen(graph, index, *weighted[index], step.function, rounded, true, output))  # noqa: B023  used at once
 
         trials.run_true(tensors, look)
         yield from seen
@@ -74,58 +78,42 @@ def _shared(model: Module) -> set[int]:
 # -- biases -----------------------------------------------------------------------------------------------------------
 
 
-def mean_outputs(model: Module, samples: Sequence[Any], rounded: bool = False) -> dict[str, torch.Tensor]:
-    """Return the means of output channels, over samples and places, of the quantised layers with a bias to correct.
-
-    These are of modules that have a single layer with weights, and a ``bias`` of a number for each of its channels that
-    no other module holds as well.
-
-    Args:
-        model: quantised.
-        samples: as for ``quantize``.
-        rounded: of what the layer gives of rounded weights and its true inputs, rounded; else without any rounding.
-
-    Returns:
-        (output channels,) float64 by the path of the module.
-    """
-    network = model.trace()
-    folded, shared = dict(network.graph.folded), _shared(model)
-    sums: dict[str, torch.Tensor] = {}
-    runs: dict[str, int] = {}
-    for seen in _runs(network, samples):
-        bias = _bias_of(model, folded, seen.path)
-        if bias is None or id(bias) in shared or seen.output.ndim == 0 or bias.shape != (seen.output.shape[seen.axis],):
-            continue
-        output = (seen.function(*seen.rounded) if rounded else seen.output).double()
-        mean = output.mean([i for i in range(output.ndim) if i != seen.axis % output.ndim])
-        sums[seen.path] = sums[seen.path] + mean if seen.path in sums else mean
-        runs[seen.path] = runs.get(seen.path, 0) + 1
-    return {path: total / runs[path] for path, total in sums.items()}
-
-
-def correct_biases(model: Module, samples: Sequence[Any], true: Mapping[str, torch.Tensor]) -> list[str]:
+def correct_biases(model: Module, samples: Sequence[Any], before: Network) -> list[str]:
     """Take from each bias what rounding adds to the mean of its output channel, in place.
 
     b' = b - (E[Q(W) Q(x)] - E[W x]), over samples and places, with the true x of each layer
     (M. Nagel et al., Data-free quantization through weight equalization and bias correction,
-    https://arxiv.org/abs/1906.04721, chapter 4.2). Where a BatchNorm was folded in, it is that one's bias.
+    https://arxiv.org/abs/1906.04721, chapter 4.2). Where a BatchNorm was folded in, it is that one's bias. W is what it
+    was before weights were rounded adaptively, and x what it comes to by such weights of all layers before: what these
+    lose their own biases make up for.
 
     Args:
         model: quantised.
         samples: as for ``quantize``.
-        true: E[W x], as :func:`mean_outputs` returned it before weights were rounded adaptively.
+        before: the network of the model, traced before weights were rounded adaptively.
 
     Returns:
-        The paths of the modules that have a bias to correct.
+        The paths of the modules that have a bias to correct: they have a single layer with weights, and a ``bias`` of a
+        number for each of its channels that no other module holds as well.
     """
-    folded = dict(model.trace().graph.folded)
-    means = mean_outputs(model, samples, rounded=True)
-    for path, mean in means.items():
+    folded, shared = dict(before.graph.folded), _shared(model)
+    now = {seen.index: seen for seen in _runs(model.trace(), samples[:1])}
+    shifts: dict[str, torch.Tensor] = {}
+    runs: Counter[str] = Counter()
+    for seen in _runs(before, samples):
+        bias = _bias_of(model, folded, seen.path)
+        if bias is None or id(bias) in shared or seen.output.ndim == 0 or bias.shape != (seen.output.shape[seen.axis],):
+            continue
+        rounded = now[seen.index].function(seen.rounded[0], *now[seen.index].rounded[1:])
+        shift = rounded.double() - seen.output.double()
+        mean = shift.mean([i for i in range(shift.ndim) if i != seen.axis % shift.ndim])
+        shifts[seen.path] = shifts[seen.path] + mean if seen.path in shifts else mean
+        runs[seen.path] += 1
+    for path, total in shifts.items():
         bias = _bias_of(model, folded, path)
         assert bias is not None  # or there was no mean
-        shift = (mean - true[path]).numpy()
-        bias.data = (np.asarray(bias.data, np.float64) - shift).astype(np.float32)
-    return list(means)
+        bias.data = (np.asarray(bias.data, np.float64) - (total / runs[path]).numpy()).astype(np.float32)
+    return list(shifts)
 
 
 def _bias_of(model: Module, folded: Mapping[str, str], path: str) -> Parameter | None:
