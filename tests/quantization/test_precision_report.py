@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import trtnn
 from tests.helpers import message_of
 from tests.quantization.networks import detector, images, quantize
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.quantization.choosing import Speed, not_faster
-from trtnn.quantization.quantizing import forget
+from trtnn.quantization.quantizing import _left_out, forget
 
 SHAPE = (1, 4, 16, 16)
 
@@ -73,6 +74,26 @@ def test_just_enough_modules_are_left_out():
     assert rms(results - plain, plain) < whole * 0.7  # scales are others where less is joined
 
 
+@pytest.mark.parametrize("dtype", ["int8", "fp8"])
+def test_what_is_left_as_it_is_stays_so_by_what_a_report_suggests(dtype):
+    """``skip`` names all that is left out, so that the last layers, which are left where nothing is said, are named."""
+    samples = images(3, *SHAPE)
+    plain = np.stack([detector().trace().run(x) for x in samples])
+    model = trtnn.quantize(detector(), samples, dtype, adaptive_rounding=False, correct_bias=False)
+    report = model.trace().precision_report(samples)
+    scales = {name for name in model.state_dict() if name.endswith("scale")}
+    assert "head.weight_scale" not in scales
+    whole = report.suggested_skip(report.errors["output"] * 1.01)
+    assert "head" in whole
+    again = trtnn.quantize(detector(), samples, dtype, skip=whole, adaptive_rounding=False, correct_bias=False)
+    assert {name for name in again.state_dict() if name.endswith("scale")} == scales
+    most = report.errors["output"] * 0.8
+    less = trtnn.quantize(
+        detector(), samples, dtype, skip=report.suggested_skip(most), adaptive_rounding=False, correct_bias=False
+    )
+    assert 0 < rms(np.stack([less.trace().run(x) for x in samples]) - plain, plain) <= most * 1.1
+
+
 def test_bad_input():
     assert "no module of this network is quantised" in message_of(
         ArgumentError, lambda: detector().trace().precision_report(images(1, *SHAPE))
@@ -103,6 +124,30 @@ def test_a_tolerance_that_leaves_nothing_is_told():
     plain = detector().state_dict()
     assert model.state_dict().keys() == plain.keys()
     assert all((value == plain[name]).all() for name, value in model.state_dict().items())
+
+
+def test_a_choice_is_tried_by_the_scales_that_come_of_it():
+    """Where less is joined, scales are others: here the second ones are too large for one module."""
+    samples, model, declared = images(2, *SHAPE), detector(), list[list[str]]()
+    plain = np.stack([model.trace().run(x) for x in samples])
+    paths = ["stem.conv", "first.conv", "second.conv", "join.conv", "head"]
+
+    def declare(skipped) -> list[str]:
+        forget(model)
+        left = [path for path in paths if path not in skipped]
+        if left:
+            quantize(model, samples, modules=left, skip=["stem.bn"] if "stem.conv" in left else [])
+        if len(declared) > 0 and "join.conv" in left:
+            model.join.conv.input_scale.data = model.join.conv.input_scale.data * 16
+        declared.append(left)
+        return left
+
+    declare(())
+    tolerance = error_of(samples, plain) * 0.8
+    found = _left_out(model, declare, samples, tolerance)
+    assert "join.conv" in found
+    assert set(declared[-1]) == {path for path in paths if path not in found}
+    assert 0 < rms(np.stack([model.trace().run(x) for x in samples]) - plain, plain) <= tolerance
 
 
 def test_auto_keeps_within_the_tolerance():

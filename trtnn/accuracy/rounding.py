@@ -14,6 +14,7 @@ from trtnn.accuracy.module_report import ModuleReport
 from trtnn.errors import ArgumentError
 from trtnn.graph.definition import read_layers
 from trtnn.graph.graph import Graph
+from trtnn.graph.placement import Edges, multiplications
 from trtnn.graph.quantization import Placement
 from trtnn.progress import progress_bar
 from trtnn.reference.interpreter import Interpreter, Results, Step, run_step
@@ -48,6 +49,7 @@ class RoundingTrials:
 
     Attributes:
         paths: of the modules that round something, in the network's order.
+        left: the paths of those that could be quantised, and are not.
         together: see :class:`trtnn.graph.quantization.Placement`.
     """
 
@@ -69,6 +71,9 @@ class RoundingTrials:
                 if (layer.name, place) in placement.owners:
                     self._owners[index, place] = placement.owners[layer.name, place]
         self.paths = tuple(dict.fromkeys(self._owners.values()))
+        edges = Edges(graph)
+        could = dict.fromkeys(edges.layers[index].path for index, _ in multiplications(graph, edges))
+        self.left = tuple(path for path in could if path not in placement.modules)
         self._true = [self.run_true(sample) for sample in samples]
         warn_of_never_finite(self._true)
 
@@ -172,8 +177,9 @@ class PrecisionReport(ModuleReport):
     def suggested_skip(self, tolerance: float) -> tuple[str, ...]:
         """Return the paths of just enough modules not to quantise, so that no output is further off than a tolerance.
 
-        Those of the largest error are left out first, as many as it takes; then each is quantised again if the rest is
-        enough. Each choice is tried on all samples. A first convolution and what is rounded between it and its
+        Those that could be quantised, and are not in this network, are among them: ``skip`` names all that is left out.
+        Then those of the largest error are left out first, as many as it takes, and each is quantised again if the rest
+        is enough. Each choice is tried on all samples. A first convolution and what is rounded between it and its
         activation are left out together, since TensorRT 8.6 is slower at the one without the other than in fp16.
 
         Args:
@@ -204,7 +210,14 @@ class PrecisionReport(ModuleReport):
             for path in reversed(order[: max(least - 1, 0)]):  # without the last of them it was not enough
                 if enough(skipped - {path}):
                     skipped.remove(path)
-        return tuple(path for path in self._trials.paths if self._trials.together.get(path, path) in skipped)
+        paths = (path for path in self._trials.paths if self._trials.together.get(path, path) in skipped)
+        return *self._trials.left, *paths
+
+
+def output_errors(network: Network, samples: Sequence[Inputs]) -> dict[str, float]:
+    """Return how far each output of a quantised network is off, as :attr:`PrecisionReport.errors` says."""
+    trials = RoundingTrials(measured(network), samples, lambda: None)
+    return trials.errors(trials.paths)
 
 
 def make_precision_report(network: Network, samples: Sequence[Inputs]) -> PrecisionReport:

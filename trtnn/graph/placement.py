@@ -19,7 +19,7 @@ once more, for what is rounded: that and the Quantize are one kernel. A convolut
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -270,6 +270,19 @@ def weighted_layers(edges: Edges) -> dict[str, Weighted]:
         if number == len(own.weights):
             own.weights.append(weights)
     return found
+
+
+def multiplications(graph: Graph, edges: Edges) -> Iterator[tuple[int, Weighted | None]]:
+    """Yield the index of each layer that can be quantised, with its module's weights; None for a product of two."""
+    modules, weighted = set(graph.paths.values()), weighted_layers(edges)
+    for index, edge in enumerate(edges.layers):
+        own = weighted.get(edge.path)
+        if index in edges.looped or edge.path not in modules:
+            continue
+        if edges.is_product(index):
+            yield index, None
+        elif own is not None and index in own.numbers:
+            yield index, own
 
 
 def _are_same(one: np.ndarray, other: np.ndarray) -> bool:

@@ -6,13 +6,14 @@ import itertools
 import os
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from trtnn.accuracy.choice import patterns as glob_paths
+from trtnn.accuracy.rounding import output_errors
 from trtnn.arrays import kept
 from trtnn.dtypes import DType, float8_e4m3fn, int8
 from trtnn.errors import ArgumentError, nearest, where
@@ -145,11 +146,8 @@ def quantize(
         placed = Placement()
         declare(())
         if automatic:
-            quantised = model.trace()
-            placed = quantised.graph.placement or placed
-            left_out = quantised.precision_report(first.kept[:_TRIED]).suggested_skip(
-                TOLERANCE if tolerance is None else tolerance
-            )
+            placed = model.trace().graph.placement or placed
+            left_out = _left_out(model, declare, first.kept[:_TRIED], TOLERANCE if tolerance is None else tolerance)
             slow: Sequence[str] = ()
             if automatic == "fastest":
                 slow = not_faster(model, lambda more: declare([*left_out, *more]), lambda: forget(model), engine_speed)
@@ -169,6 +167,29 @@ def quantize(
             parameter.data = data
         raise
     return model
+
+
+def _left_out(
+    model: Module, declare: Callable[[Sequence[str]], Sequence[str]], samples: Sequence[Any], tolerance: float
+) -> list[str]:
+    """Return the modules that stay as they are so that no output is further off than a tolerance.
+
+    Where less is joined, scales are others: what a report suggests is tried by the scales that come of it.
+
+    Args:
+        model: quantised.
+        declare: declares it quantised anew without the modules at some paths, and returns the paths that are.
+        samples: that it is tried on.
+        tolerance: see :func:`quantize`.
+    """
+    found: list[str] = []
+    while declare(found):
+        network = model.trace()
+        tensors = [*network.stream_samples(samples)]
+        if max(output_errors(network, tensors).values()) <= tolerance:
+            break
+        found += network.precision_report(samples).suggested_skip(tolerance)
+    return found
 
 
 def check_model(model: Any) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from trtnn.errors import ArgumentError, nearest
 from trtnn.graph.graph import Graph
-from trtnn.graph.placement import WITH_KERNEL, Edges, LayerEdges, is_narrow, is_relu, weighted_layers
+from trtnn.graph.placement import WITH_KERNEL, Edges, LayerEdges, is_narrow, is_relu, multiplications
 
 _POINTWISE = ("ACTIVATION", "ELEMENTWISE", "SCALE")
 
@@ -136,18 +136,12 @@ class Sites:
 
     def _read(self) -> Iterator[tuple[str, Site]]:
         edges, sites = self._edges, dict[str, Site]()
-        modules = set(self._graph.paths.values())
-        weighted = weighted_layers(edges)
-        for index, edge in enumerate(edges.layers):
-            own = weighted.get(edge.path)
-            is_weighted = own is not None and index in own.numbers
-            is_product = edges.is_product(index)
-            if index in edges.looped or edge.path not in modules or not (is_weighted or is_product):
-                continue
+        for index, own in multiplications(self._graph, edges):
+            edge = edges.layers[index]
             site = sites.setdefault(edge.path, Site(edge.path))
-            if is_product:
+            if own is None:
                 site.products.append((edge.reads[0], edge.reads[1]))
-            elif own is not None:
+            else:
                 site.weights = own.weights
                 site.inputs.setdefault(own.numbers[index], []).append(edge.reads[0])
                 site.layers.append(edge.name)
