@@ -426,6 +426,9 @@ def test_half_of_the_scales_is_missing():
     model = detector()
     model.load_state_dict({name: array for name, array in state.items() if name != "head.quant_max"})
     assert "127 for int8, 448 for fp8" in message_of(ArgumentError, model.trace)
+    model = detector()
+    model.load_state_dict({name: array for name, array in state.items() if "head" not in name or "scale" not in name})
+    assert "head has a quant_max and no scale\n  its scales are missing" in message_of(ArgumentError, model.trace)
     quantised = quantize(detector(), images(1, *SHAPE))
     missing = [name for name in quantised.state_dict() if name.endswith(("scale", "quant_max"))]
     plain = {name: array for name, array in state.items() if "scale" not in name and "quant_max" not in name}

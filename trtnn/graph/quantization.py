@@ -150,13 +150,17 @@ def declared_by(path: str, buffers: Mapping[str, Any]) -> Declared | None:
 
     Raises:
         ArgumentError: a scale is empty, or no positive finite number, or there are several where one is taken; or the
-            largest number is of no type.
+            largest number is of no type, or of no scale.
     """
     if _BUFFERS.isdisjoint(buffers):
         return None
     named = {name: _numbers(path, name, buffers[name]) for name in BUFFERS if buffers.get(name) is not None}
-    if not any(name in named for name in SCALES):
+    if not named:
         return None
+    if not any(name in named for name in SCALES):
+        raise ArgumentError(
+            f"{where(path)} has a quant_max and no scale", "its scales are missing: load all, or leave quant_max out"
+        )
     if "quant_max" not in named:
         raise ArgumentError(
             f"{where(path)} has scales, and nothing says of which type",
