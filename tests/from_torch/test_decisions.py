@@ -224,3 +224,42 @@ def test_an_error_in_the_way_for_graphs_says_that_it_is_that():
     message = message_of(ArgumentError, trtnn.from_torch, Broken().eval(), images(2, 4, 6), masks("ones"))
     assert "return x @ x" in message
     assert "  forward decides by numbers, and was told that a graph is made of it, as torch.export tells" in message
+
+
+class Gridded(nn.Module):
+    """Patches of images in one row, with how many there are of each, as vision-language models take them."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(6, 3)
+
+    def forward(self, patches, grid):
+        pairs = zip(self.split(patches, grid), grid.tolist(), strict=True)
+        return torch.cat([part.reshape(h, w, 3).mean(0) for part, (h, w) in pairs])
+
+    def split(self, patches, grid):
+        return self.fc(patches).split(grid.prod(-1).tolist())
+
+
+class OfOneGrid(nn.Module):
+    def __init__(self, model, grid):
+        super().__init__()
+        self.model = model
+        self.register_buffer("grid", grid)
+
+    def forward(self, patches):
+        return self.model(patches, self.grid)
+
+
+def test_numbers_that_decide_about_lengths_are_no_input():
+    """The refusal says what to do, and that is enough."""
+    model, grid, patches = Gridded().eval(), torch.tensor([[2, 3], [4, 1]]), images(10, 6)
+    with pytest.raises(UnsupportedError) as caught:
+        trtnn.from_torch(model, patches, grid)
+    assert "torch.Tensor.tolist: 2 times, in the model's own forward" in str(caught.value)
+    assert "such as those of a grid: hold them as a buffer in a module around it" in str(caught.value)
+    with pytest.warns(UserWarning, match="Python takes numbers of grid"):
+        network = trtnn.from_torch(OfOneGrid(model, grid).eval(), patches).trace()
+    x = images(10, 6) * 3 - 1
+    with torch.no_grad():
+        assert_close(network.run(x.numpy()), model(x, grid), 1e-6)

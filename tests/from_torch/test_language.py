@@ -37,6 +37,8 @@ DECODERS: dict[str, dict[str, Any]] = {
     "Qwen3": {**DECODER, "head_dim": 8},
     "Gemma3Text": {**DECODER, "head_dim": 8, "sliding_window": 4},
     "Mistral": {**DECODER, "sliding_window": 4},
+    "Mixtral": {**DECODER, "num_local_experts": 4},
+    "GptOss": {**DECODER, "head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 4},
     "GPT2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 90},
 }
 
@@ -105,7 +107,7 @@ def test_a_padded_example(name, example):
     assert_converted(model_of(name), example)
 
 
-@pytest.mark.parametrize("name", ["Bert", "Mistral"])
+@pytest.mark.parametrize("name", ["Bert", "Mistral", "Mixtral"])
 def test_dynamic_lengths(name):
     """Mistral's window is no longer than any sequence."""
     model = model_of(name)
@@ -133,6 +135,14 @@ def test_a_cache_that_is_filled_by_the_way_is_left_out(name):
     with torch.no_grad():
         assert_close(result["logits"], model(input_ids=tokens(1), attention_mask=RIGHT).logits, 1e-5)
     assert "Cache" not in converted.source
+
+
+@pytest.mark.parametrize("name", ["Mixtral", "GptOss"])
+@pytest.mark.parametrize("implementation", ["eager", "batched_mm", "grouped_mm"])
+def test_experts_compute_all_tokens_whatever_implementation_is_set(name, implementation):
+    model = model_of(name)
+    model.set_experts_implementation(implementation)
+    assert "is_chosen = top_k_index.unsqueeze(-1) ==" in trtnn.from_torch(model, input_ids=tokens()).source
 
 
 @pytest.mark.parametrize("is_full", [True, False])

@@ -18,6 +18,7 @@ from torch import nn
 from torch.distributions import Distribution
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from trtnn.from_torch.recording.experts import each_for_all_tokens
 from trtnn.from_torch.recording.functions import FunctionCalls
 from trtnn.from_torch.recording.module_calls import ModuleCalls
 from trtnn.from_torch.recording.steps import tensors_in
@@ -44,6 +45,7 @@ def record(tape: Tape, is_leaf: Callable[[nn.Module], bool], args: tuple[Any, ..
         torch.no_grad(),
         _unscripted(),
         _unvalidated(tape),
+        each_for_all_tokens(),
         ModuleCalls(tape, is_leaf),
         _Unseen(tape),
         FunctionCalls(tape),
