@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import trtnn
+from tests.from_torch import checks
 from tests.from_torch.models import images
 from tests.helpers import assert_close, message_of
 from trtnn.errors import ArgumentError, UnsupportedError, VerificationError
@@ -263,3 +264,53 @@ def test_numbers_that_decide_about_lengths_are_no_input():
     x = images(10, 6) * 3 - 1
     with torch.no_grad():
         assert_close(network.run(x.numpy()), model(x, grid), 1e-6)
+
+
+class Guarded(nn.Module):
+    """A module that raises an error where numbers are none that it takes."""
+
+    def __init__(self, check):
+        super().__init__()
+        self.fc, self.check = nn.Linear(6, 3), check
+
+    def forward(self, x):
+        with torch.no_grad():
+            self.check(x, 2)
+        return self.fc(x)
+
+
+CHECKS = [
+    checks.asserts,
+    checks.asserts_a_number,
+    checks.asserts_a_sum,
+    checks.raises,
+    checks.raises_at_once,
+    checks.raises_else,
+    checks.asserts_within,
+]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_a_check_of_numbers_is_left_out(check):
+    """A network raises no errors."""
+    model = Guarded(check).eval()
+    network = trtnn.from_torch(model, images(2, 6)).trace()
+    x = images(2, 6) * 200  # beyond what is checked
+    with torch.no_grad():
+        assert_close(network.run(x.numpy()), model.fc(x), 1e-6)
+    if check is not checks.raises_else:
+        with pytest.raises((AssertionError, ValueError)):
+            model(x)
+
+
+@pytest.mark.parametrize(
+    "check", [checks.caught, checks.caught_of_any, checks.kept, checks.does_before], ids=lambda check: check.__name__
+)
+def test_an_error_that_is_caught_decides_something(check):
+    class Copied(Guarded):
+        def forward(self, x):
+            return super().forward(x.clone())
+
+    with pytest.raises(UnsupportedError) as refused:
+        trtnn.from_torch(Copied(check).eval(), images(2, 6))
+    assert "torch.Tensor.__bool__: once, in the model's own forward" in str(refused.value)

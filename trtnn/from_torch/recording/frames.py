@@ -22,7 +22,11 @@ _FUNCTIONS = tuple(
     for name in ("overrides.py", "functional.py", "_tensor.py", "_jit_internal.py", os.path.join("nn", "functional.py"))
 )
 OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # all of from_torch
+_RECORD = os.path.join(OURS, "recording", "record.py")
 _PYTHON = os.path.dirname(os.__file__) + os.sep  # its own library, which packages may be installed within
+# What an expression does with numbers before they decide something.
+_COMPARES = ("LOAD_", "COMPARE_OP", "CONTAINS_OP", "IS_OP", "UNARY_", "BINARY_", "TO_BOOL")
+_LEAVES = ("RETURN_", "YIELD_", "JUMP", "POP_JUMP", "FOR_ITER", "SEND")
 _NO_CODE = ("CACHE", "RESUME", "PRECALL", "EXTENDED_ARG", "NOP", "NOT_TAKEN")
 
 
@@ -176,6 +180,75 @@ def last_loaded(frame: FrameType) -> tuple[str, ...]:
         if operation != "LOAD_ATTR":
             return tuple(reversed(names)) if all(isinstance(name, str) for name in names) else ()
     return ()
+
+
+def only_decides_to_raise(frame: FrameType) -> bool:
+    """Whether what the call at hand gives decides nothing but whether an error is raised: ``assert x.max() < 1``.
+
+    An error that a function catches decides what it does.
+    """
+    if any(map(_catches, _up_to_the_recording(frame))):
+        return False
+    at = _position(frame)
+    code = _read(frame.f_code)
+    for i in range(at if at is not None else len(code.instructions), len(code.instructions)):
+        instruction = code.instructions[i]
+        if instruction.opname.startswith("POP_JUMP"):
+            ways = (i + 1, code.places.get(instruction.argval, len(code.instructions)))
+            return any(_raises(code.instructions[way:]) for way in ways)
+        if i != at and not instruction.opname.startswith(_COMPARES):
+            return False
+    return False
+
+
+def _up_to_the_recording(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None and frame.f_code.co_filename != _RECORD:
+        if is_users(frame.f_code.co_filename):
+            yield frame
+        frame = frame.f_back
+
+
+def _catches(frame: FrameType) -> bool:
+    """Whether an error at the instruction that a frame is at is caught there."""
+    code = _read(frame.f_code)
+    return any(
+        _is_except([instruction.opname for instruction in code.instructions[code.places[target] :]])
+        for first, last, target in _handlers(frame.f_code)
+        if first <= frame.f_lasti < last and target in code.places
+    )
+
+
+@functools.cache
+def _handlers(code: CodeType) -> list[tuple[int, int, int]]:
+    """Return from where to where in code errors go to which place: of ``try`` and ``with``."""
+    if sys.version_info >= (3, 11):
+        entries = dis.Bytecode(code).exception_entries  # type: ignore[attr-defined]
+        return [(entry.start, entry.end, entry.target) for entry in entries]
+    tries = (instruction for instruction in dis.get_instructions(code) if instruction.opname == "SETUP_FINALLY")
+    return [(instruction.offset, instruction.argval, instruction.argval) for instruction in tries]
+
+
+def _is_except(operations: list[str]) -> bool:
+    """Whether instructions that an error goes to are an ``except``, and no ``finally`` or the end of a ``with``."""
+    operations = operations[1:] if operations[0] == "PUSH_EXC_INFO" else operations
+    if operations[0] == "POP_TOP":  # of all errors
+        return True
+    for operation in operations:
+        if operation in ("CHECK_EXC_MATCH", "CHECK_EG_MATCH", "JUMP_IF_NOT_EXC_MATCH"):
+            return True
+        if not operation.startswith(("LOAD_", "DUP_TOP", "BUILD_TUPLE", "COPY")):
+            return False
+    return False
+
+
+def _raises(instructions: list[dis.Instruction]) -> bool:
+    """Whether instructions go straight on to an error."""
+    for instruction in instructions:
+        if instruction.opname == "RAISE_VARARGS":
+            return True
+        if instruction.opname.startswith(_LEAVES):
+            return False
+    return False
 
 
 def read_names(frame: FrameType) -> tuple[frozenset[str], tuple[str, ...], frozenset[Any]]:

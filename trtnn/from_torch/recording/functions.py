@@ -9,9 +9,9 @@ from torch.overrides import TorchFunctionMode, resolve_name
 
 from trtnn.from_torch.recording.arguments import Arguments
 from trtnn.from_torch.recording.casts import cast_of, note_wide
-from trtnn.from_torch.recording.frames import caller, stored_names
+from trtnn.from_torch.recording.frames import caller, only_decides_to_raise, stored_names
 from trtnn.from_torch.recording.lengths import plain, with_origin, without_origins
-from trtnn.from_torch.recording.picks import Picked, are_same_masks, of_each_element, picked
+from trtnn.from_torch.recording.picks import Picked, Places, are_same_masks, of_each_element, picked
 from trtnn.from_torch.recording.steps import Callee, Value, tensors_in
 from trtnn.from_torch.recording.tape import Tape
 
@@ -56,6 +56,7 @@ class FunctionCalls(TorchFunctionMode):
         super().__init__()
         self.tape = tape
         self._picked: dict[int, Picked] = {}  # by the id of what a mask picked
+        self.places = Places(tape)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         tape = self.tape
@@ -73,6 +74,7 @@ class FunctionCalls(TorchFunctionMode):
         func, args = self._as_networks_have_it(func, args)
         tape, (name, owner) = self.tape, name_of(func)
         self._refuse_transforms(args, kwargs)
+        self.places.refuse((args, kwargs))
         args, kwargs = self._with_lengths(name, args, kwargs)
         before = Arguments(tape, args, kwargs)
         first = next(iter((*before.args, *before.kwargs.values())), None)
@@ -84,6 +86,7 @@ class FunctionCalls(TorchFunctionMode):
             result = func(*without_origins(args), **without_origins(kwargs))
         if name == "__getitem__" and before.depends and _picks_by_a_mask(name, before.args):
             self._picked[id(result)] = picked((result, *args), tape.refusals[-1])
+        self.places.note(name, before, args, result)
         if name in ("get:shape", "size"):
             return self._lengths(first, result, before.args[1:] or tuple(before.kwargs.values()))
         if name in ("numel", "nelement", "get:nbytes"):
@@ -144,7 +147,7 @@ class FunctionCalls(TorchFunctionMode):
 
     def _refuse_numbers(self, name: str, owner: str, args: Any) -> None:
         """Refuse what asks for numbers that depend on the inputs, or for as many elements as a mask is true for."""
-        if name in _LEAVES_THE_GRAPH:
+        if name in _LEAVES_THE_GRAPH and not _only_checks(name):
             self.tape.refuse(f"{owner}.{name}", _KNOWN_LATER)
         if name in ("__getitem__", "where") and _picks_by_a_mask(name, args):
             self.tape.refuse(f"{owner}.{name} of a mask", _KNOWN_LATER)
@@ -156,9 +159,31 @@ class FunctionCalls(TorchFunctionMode):
             return _newer(args)
         if name == "masked_select" and len(args) == 2 and self._is_constant_mask(args[1]):
             func, name = (torch.Tensor.__getitem__, "__getitem__") if args[0].shape == args[1].shape else (func, name)
+        if name in ("__getitem__", "__setitem__"):
+            x, index, *value = [*args]
+            args = (x, self.places.as_mask(index), *value)
         if name == "__setitem__":
-            return func, self._as_choice(args)
+            return func, self._as_picked(self._as_choice(args))
         return func, self._with_places(args) if name == "__getitem__" else args
+
+    def _as_picked(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return ``x[mask] = rows`` as ``x[...] = x.masked_scatter(mask, rows)``, and other arguments as they are.
+
+        That is so where the rows are several: one is for all places.
+        """
+        x, index, value = args
+        is_mask = isinstance(index, torch.Tensor) and index.dtype is torch.bool and self.tape.depends(index)
+        if not is_mask or not isinstance(value, torch.Tensor) or not index.ndim:
+            return args
+        rest = x.shape[index.ndim :]
+        if value.ndim != 1 + len(rest) or value.shape[0] == 1:
+            return args
+        self.tape.requires(value, 0, ">", 1)
+        if value.shape[1:] != rest:
+            value = self._run(torch.Tensor.expand, (value, (-1, *rest)), {})
+        if rest:
+            index = self._run(torch.Tensor.__getitem__, (index, (..., *[None] * len(rest))), {})
+        return x, ..., self._run(torch.Tensor.masked_scatter, (x, index, value), {})
 
     def _as_choice(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return ``x[mask] = y[mask]`` as ``x[...] = where(mask, y, x)``, and the arguments of others as they are.
@@ -172,7 +197,7 @@ class FunctionCalls(TorchFunctionMode):
         _, y, mask = found.tensors
         if x.shape != y.shape or not self._are_same(index, mask):
             return args
-        self.tape.refusals[:] = [refusal for refusal in self.tape.refusals if refusal not in found.refusals]
+        self.tape.take_back(found.refusals)
         if mask.ndim < x.ndim:
             mask = self._run(torch.Tensor.__getitem__, (mask, (..., *[None] * (x.ndim - mask.ndim))), {})
         return x, ..., self._run(torch.where, (mask, y, x), {})
@@ -278,6 +303,12 @@ class FunctionCalls(TorchFunctionMode):
         if frame is not None and isinstance(stored_names(frame), list):  # B, C, H, W = x.shape
             self.tape.add(Callee("lengths", None, "shape", "torch.Tensor"), ((value,), {}), tuple(lengths))
         return lengths
+
+
+def _only_checks(name: str) -> bool:
+    """Whether numbers that are asked for decide nothing but whether an error is raised: a network raises none."""
+    frame = caller() if name in _GIVES_NUMBERS else None
+    return frame is not None and only_decides_to_raise(frame)
 
 
 def _newer(args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:

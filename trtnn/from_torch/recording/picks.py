@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from trtnn.from_torch.recording.steps import Refusal, Scope, Value, steps_within, version_of
+from trtnn.from_torch.recording.arguments import Arguments
+from trtnn.from_torch.recording.steps import Refusal, Scope, Value, steps_within, tensors_in, version_of
+from trtnn.from_torch.recording.tape import Tape
 
 _OF_TWO = ("add", "sub", "mul", "div", "true_divide", "floor_divide", "remainder", "fmod", "pow", "maximum", "minimum")
 _OF_ONE = (
@@ -68,3 +70,44 @@ def are_same_masks(a: Value, b: Value, scope: Scope | None) -> bool:
     )  # fmt: skip
     ends = sorted((one.number, two.number))
     return same and not any(s.writes is not None for s in steps_within(scope) if ends[0] < s.number < ends[1])
+
+
+class Places:
+    """Where masks are true, as tensors of indices: what these pick is what the mask picks.
+
+    Args:
+        tape: what was noted against them, and is taken back where they are no more than that.
+    """
+
+    def __init__(self, tape: Tape) -> None:
+        self.tape = tape
+        self._found: dict[int, Picked] = {}  # by the id of each tensor of indices
+
+    def note(self, name: str, before: Arguments, args: tuple[Any, ...], result: Any) -> None:
+        """Note the places that an operation gives, a tensor for each dimension of a mask; it was refused before."""
+        gives = name == "where" and len(before.args) == 1
+        if name == "nonzero":
+            gives = True in before.args[1:] or before.kwargs.get("as_tuple") is True
+        if gives and before.depends and args[0].dtype is torch.bool:
+            found = picked((*result, args[0]), self.tape.refusals[-1])
+            self._found.update((id(places), found) for places in result)
+
+    def as_mask(self, index: Any) -> Any:
+        """Return the mask whose places an index holds, ``x[torch.where(mask)]``, and others as they are."""
+        places = index if isinstance(index, tuple) else (index,)
+        found = self._found.get(id(places[0])) if len(places) else None
+        if found is None or not found.is_as_it_was():
+            return index
+        *those, mask = found.tensors
+        if len(those) != len(places) or any(a is not b for a, b in zip(those, places, strict=True)):
+            return index
+        self.tape.take_back(found.refusals)
+        return mask
+
+    def refuse(self, values: Any) -> None:
+        """Note again what was taken back against places that are used for more than to pick by them."""
+        if not self._found:
+            return
+        for found in [self._found[id(tensor)] for tensor in tensors_in(values) if id(tensor) in self._found]:
+            self.tape.refusals += [refusal for refusal in found.refusals if refusal not in self.tape.refusals]
+            self._found = {key: other for key, other in self._found.items() if other is not found}

@@ -48,9 +48,11 @@ def record(tape: Tape, is_leaf: Callable[[nn.Module], bool], args: tuple[Any, ..
         each_for_all_tokens(),
         ModuleCalls(tape, is_leaf),
         _Unseen(tape),
-        FunctionCalls(tape),
+        FunctionCalls(tape) as functions,
     ):
-        return tape.model(*args, **kwargs)
+        result = tape.model(*args, **kwargs)
+        functions.places.refuse(result)
+        return result
 
 
 @contextmanager

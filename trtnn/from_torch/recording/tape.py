@@ -27,7 +27,7 @@ from trtnn.from_torch.recording.frames import (
     stored_names,
     user_frame,
 )
-from trtnn.from_torch.recording.lengths import Real, Whole, are_same
+from trtnn.from_torch.recording.lengths import Real, Whole, are_same, with_origin
 from trtnn.from_torch.recording.memory import bytes_of, is_of_its_value_alone, is_of_these_alone, memory_of_these_alone
 from trtnn.from_torch.recording.steps import (
     Callee,
@@ -135,6 +135,10 @@ class Tape:
         code = frame.f_code if frame is not None else None
         self.refusals.append(Refusal(what, self.path if path is None else path, place_of(frame), why, code))
 
+    def take_back(self, refusals: Collection[Refusal]) -> None:
+        """Take back what was noted against operations that are done otherwise."""
+        self.refusals[:] = [refusal for refusal in self.refusals if refusal not in refusals]
+
     def compared(self, sign: str, a: Any, b: Any, outcome: bool) -> None:
         """Note that a comparison of lengths decided something."""
         scope = self.scope
@@ -146,6 +150,15 @@ class Tape:
             _, attributes, literals = read_names(frame)
         place = place_of(frame)
         self.guards.append(Guard(sign, a, b, outcome, scope, place, len(scope.steps), attributes, literals))
+
+    def requires(self, tensor: torch.Tensor, dim: int, sign: str, number: int) -> None:
+        """Note that a length of a tensor is as a comparison says, or the source is wrong."""
+        scope = self.scope
+        if scope is not None:
+            length = with_origin(tensor.shape[dim], "shape", self.value(tensor), dim, watcher=self)
+            self.keep(length)
+            place = place_of(user_frame(2))
+            self.guards.append(Guard(sign, length, number, True, scope, place, len(scope.steps), required=True))
 
     def took_number(self) -> None:
         """Note that a plain number is taken where one that knows its lengths would be wanted."""
