@@ -109,9 +109,9 @@ def told(conversion: Any) -> dict[str, Any]:
     An output that is the same for both inputs, such as the places of anchors, may be so by the model's design; where
     all are, or change by hardly more than the two differ, the outcome is ``unclear``.
     """
-    from trtnn.from_torch.verify import outputs_of, second_example
+    from trtnn.from_torch.verify import outputs_of
 
-    second = conversion.call(second_example(conversion.input_tensors(), conversion.shapes()))
+    second = conversion.call(conversion.second)
     pairs = zip(outputs_of(conversion.result), outputs_of(second), strict=True)
     changes = [changed(one, other) for (_, one), (_, other) in pairs]
     least = max(_ROUNDING, conversion.difference) * _TOLD

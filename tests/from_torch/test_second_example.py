@@ -62,11 +62,36 @@ def test_columns_of_floats_that_are_places(dynamic):
 
 def test_rows_of_a_second_example():
     columns, mask = torch.arange(12).view(4, 3), torch.tensor([True, False])
-    again = second_example([columns, mask], [(4, 3), (2,)], by_rows=True)
+    again = second_example([columns, mask], [(4, 3), (2,)], by_rows="whole numbers")
     assert torch.equal(again[0], columns.flip(0))
     assert torch.equal(again[1], mask.flip(0))
-    assert torch.equal(second_example([columns[None]], [(1, 4, 3)], by_rows=True)[0], columns.flip(0)[None])
-    assert torch.equal(second_example([columns.float()], [(4, 3)], by_rows=True)[0], columns.flip(0).float())
-    assert not torch.equal(second_example([columns / 5], [(4, 3)], by_rows=True)[0], columns.flip(0) / 5)
-    longer = second_example([columns], [(trtnn.Dim("n", 1, 4, 9), 3)], by_rows=True)[0]
+    assert torch.equal(second_example([columns[None]], [(1, 4, 3)], by_rows="whole numbers")[0], columns.flip(0)[None])
+    assert torch.equal(second_example([columns.float()], [(4, 3)], by_rows="whole numbers")[0], columns.flip(0).float())
+    assert not torch.equal(second_example([columns / 5], [(4, 3)], by_rows="whole numbers")[0], columns.flip(0) / 5)
+    assert torch.equal(second_example([columns / 5], [(4, 3)], by_rows="all")[0], columns.flip(0) / 5)
+    longer = second_example([columns], [(trtnn.Dim("n", 1, 4, 9), 3)], by_rows="whole numbers")[0]
     assert torch.equal(longer, columns[[3, 2, 1, 0, 3]])
+
+
+class Patches(nn.Module):
+    """Patches of an image, with their row and column in front, as Pix2Struct takes them."""
+
+    def __init__(self):
+        super().__init__()
+        self.row, self.column, self.fc = nn.Embedding(5, 3), nn.Embedding(3, 3), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.fc(x[..., 2:]) + self.row(x[..., 0].long()) + self.column(x[..., 1].long())
+
+
+@pytest.mark.parametrize("dynamic", [None, trtnn.Dim("batch", 1, 1, 4)])
+def test_places_beside_other_numbers_in_one_tensor(dynamic):
+    """What is drawn of them is no place in either table: the second input has the example's rows."""
+    torch.manual_seed(0)
+    model = Patches().eval()
+    places = torch.tensor([[[4.0, 2.0], [0.0, 1.0], [3.0, 0.0]]])
+    x = torch.cat([places, torch.randn(1, 3, 4) * 9], -1)
+    network = trtnn.from_torch(model, x, dynamic=dynamic).trace()
+    others = torch.cat([places[:, [1, 0, 1]], torch.randn(1, 3, 4)], -1)
+    with torch.no_grad():
+        assert_close(network.run(others.numpy()), model(others), 1e-5)

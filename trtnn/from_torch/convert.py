@@ -22,7 +22,7 @@ from trtnn.from_torch.recording.padding import padded_encoders, without_fast_pat
 from trtnn.from_torch.recording.steps import Step, steps_within
 from trtnn.from_torch.recording.tape import Tape
 from trtnn.from_torch.transcript import Transcript
-from trtnn.from_torch.verify import largest_difference, mapped, other_masks, rounded_otherwise, second_example
+from trtnn.from_torch.verify import largest_difference, mapped, other_masks, rounded_otherwise, with_second_example
 from trtnn.from_torch.write import Source
 from trtnn.modules.module import Module
 from trtnn.network import Network
@@ -41,6 +41,7 @@ class Conversion:
     Attributes:
         transcript: the recorded call, with the source.
         network: what the source traces to, once it was tried.
+        second: the second input that it was compared on, once verified.
         difference: the largest from torch on either input, in parts of an output's largest magnitude, once verified.
         in_forward: why the rounding of a model's own modules stays operations in forward; None of others.
         int8_sums: of a model whose rounding is declared, the modules whose sums read int8 where torch adds floats.
@@ -48,6 +49,7 @@ class Conversion:
     """
 
     network: Network | None = None
+    second: list[torch.Tensor] | None = None
     difference: float | None = None
     in_forward: str | None = None
     int8_sums: tuple[str, ...] = ()
@@ -206,13 +208,8 @@ class Conversion:
         is_torchs = self.oracle is self.torch_module and not self.transcript.told_traced
         first = self._compare(tensors, "the example", self.result if is_torchs else None)
         self.told("comparing with torch on a second input")
-        second = second_example(tensors, self.shapes())
-        try:
-            theirs = self._called_with_others(second)
-        except ArgumentError:
-            second = second_example(tensors, self.shapes(), by_rows=True)
-            theirs = self._called_with_others(second)
-        self.difference = max(first, self._compare(second, "a second input", theirs))
+        self.second, theirs = with_second_example(self._called_with_others, tensors, self.shapes())
+        self.difference = max(first, self._compare(self.second, "a second input", theirs))
         if self.transcript.told_traced:
             self.difference = max(self.difference, self._compare_other_decisions(tensors))
         return self.difference

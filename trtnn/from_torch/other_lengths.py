@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 
-from trtnn.errors import ArgumentError, UnsupportedError, where
+from trtnn.errors import UnsupportedError, where
 from trtnn.from_torch.example import Example
 from trtnn.from_torch.transcript import Transcript
-from trtnn.from_torch.verify import second_example
+from trtnn.from_torch.verify import second_example, with_second_example
 
 _NUMBER = re.compile(r"[\d.]+(e-?\d+)?")
 _KEPT = "convert the module before its first call, or empty what it keeps: it is computed in the source then"
@@ -41,10 +42,7 @@ def check_other_lengths(transcript: Transcript, told: Callable[[str], None]) -> 
         if lengths not in recorded:
             recorded.append(lengths)
             told("recording a call with other lengths")
-            try:
-                _check_lengths_of(transcript, tensors)
-            except ArgumentError:
-                _check_lengths_of(transcript, second_example(mine, shapes, times, by_rows=True))
+            with_second_example(partial(_check_lengths_of, transcript), mine, shapes, times)
 
 
 def _check_lengths_of(mine: Transcript, tensors: Sequence[torch.Tensor]) -> None:

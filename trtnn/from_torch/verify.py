@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trtnn.errors import VerificationError
+from trtnn.errors import ArgumentError, VerificationError
 from trtnn.shapes.symbolic import Dim, Size, evaluate
 
 TOLERANCE = 1e-3  # of the largest magnitude of an output: weights and inputs are whatever they are
@@ -35,7 +35,7 @@ def mapped(value: Any, change: Callable[[torch.Tensor], Any]) -> Any:
 
 
 def second_example(
-    tensors: Sequence[torch.Tensor], shapes: Sequence[Sequence[Any]], times: int = 1, by_rows: bool = False
+    tensors: Sequence[torch.Tensor], shapes: Sequence[Sequence[Any]], times: int = 1, by_rows: str = ""
 ) -> list[torch.Tensor]:
     """Return inputs like an example's, of other values, and of other lengths where those are dynamic.
 
@@ -46,8 +46,8 @@ def second_example(
         tensors: the example's.
         shapes: of each, with Dims for what is dynamic.
         times: how many times the example's the other lengths are, as nearly as they may be.
-        by_rows: whether whole numbers, floats that hold nothing else among them, and truths are the example's rows from
-            the last to the first: one column may hold what is no place in the table of another.
+        by_rows: what is the example's rows from the last to the first, for one column may hold what is no place in the
+            table of another: ``"whole numbers"``, floats that hold nothing else and truths among them, or ``"all"``.
     """
     generator = torch.Generator().manual_seed(1)
     dims: dict[str, Dim] = {}
@@ -66,6 +66,27 @@ def second_example(
     ]
 
 
+def with_second_example(
+    call: Callable[[list[torch.Tensor]], Any],
+    tensors: Sequence[torch.Tensor],
+    shapes: Sequence[Sequence[Any]],
+    times: int = 1,
+) -> tuple[list[torch.Tensor], Any]:
+    """Return the first second example that a call takes, and what the call returned.
+
+    Raises:
+        ArgumentError: it takes none.
+    """
+    for by_rows in ("", "whole numbers"):
+        second = second_example(tensors, shapes, times, by_rows)
+        try:
+            return second, call(second)
+        except ArgumentError:
+            continue
+    second = second_example(tensors, shapes, times, "all")
+    return second, call(second)
+
+
 def _another(dim: Any, now: int | None, times: int) -> int:
     """Return a length of a dimension other than the example's, and other than 1 where there is one.
 
@@ -76,9 +97,10 @@ def _another(dim: Any, now: int | None, times: int) -> int:
     return min(others, key=lambda n: (abs(n - times * (now or dim.opt)), -n)) if others else allowed[0]
 
 
-def _drawn(tensor: torch.Tensor, shape: Sequence[int], generator: torch.Generator, by_rows: bool) -> torch.Tensor:
-    by_rows = by_rows and (not tensor.is_floating_point() or bool((tensor == tensor.round()).all()))
-    if tensor.is_floating_point() and bool(tensor.isfinite().all()) and not by_rows:
+def _drawn(tensor: torch.Tensor, shape: Sequence[int], generator: torch.Generator, by_rows: str) -> torch.Tensor:
+    is_whole = not tensor.is_floating_point() or bool((tensor == tensor.round()).all())
+    has_rows = by_rows == "all" or (by_rows == "whole numbers" and is_whole)
+    if tensor.is_floating_point() and bool(tensor.isfinite().all()) and not has_rows:
         numbers = tensor.detach().float()
         mean, least, largest = float(numbers.mean()), float(numbers.min()), float(numbers.max())
         deviation = float(numbers.std(correction=0)) if least != largest else 1.0
@@ -87,7 +109,7 @@ def _drawn(tensor: torch.Tensor, shape: Sequence[int], generator: torch.Generato
             within = torch.rand(tuple(shape), generator=generator) * (largest - least) + least
             drawn = torch.where((drawn < least) | (drawn > largest), within, drawn)
         return drawn.to(tensor.device, tensor.dtype)
-    if by_rows:
+    if has_rows:
         rows = next((axis for axis, n in enumerate(tensor.shape[:-1]) if n > 1), 0)  # a batch of one has others
         for axis, (n, length) in enumerate(zip(tensor.shape, shape, strict=True)):
             places = torch.arange(length, device=tensor.device) % n
