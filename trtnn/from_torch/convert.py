@@ -21,6 +21,7 @@ from trtnn.from_torch.recording.observers import in_double
 from trtnn.from_torch.recording.padding import padded_encoders, without_fast_path
 from trtnn.from_torch.recording.steps import Step, steps_within
 from trtnn.from_torch.recording.tape import Tape
+from trtnn.from_torch.recording.tracing import answered_questions
 from trtnn.from_torch.transcript import Transcript
 from trtnn.from_torch.verify import largest_difference, mapped, other_masks, rounded_otherwise, with_second_example
 from trtnn.from_torch.write import Source
@@ -234,6 +235,7 @@ class Conversion:
             return largest_difference(ours, theirs, which, lambda number: self._call_exactly(tensors, number))
         except VerificationError:
             self._check_is_the_same_again(tensors, theirs, which)
+            self._check_is_not_of_graphs(tensors, ours, which)
             raise
 
     def _check_is_the_same_again(self, tensors: list[torch.Tensor], theirs: Any, which: str) -> None:
@@ -249,6 +251,29 @@ class Conversion:
                 f"on {which} torch's own forward gives something else each time, so that nothing can be compared",
                 "a network draws no random numbers, as of NumPy or Python's random: give them as an input",
             ) from error
+
+    def _check_is_not_of_graphs(self, tensors: list[torch.Tensor], ours: Any, which: str) -> None:
+        """Check that a difference is not between torch's own results, with and without a graph that is made of it.
+
+        Raises:
+            VerificationError: it is: the network gives what torch gives where functions are told of a graph.
+        """
+        told = self.transcript.told_traced
+        if not told:
+            return
+        try:
+            with answered_questions(told, set()):
+                theirs = self.call(tensors)
+            largest_difference(ours, theirs, which)
+        except Exception:  # of either comparison; the difference is told as it is
+            return
+        names = listed(sorted({code.co_name for code in told}), 5)
+        raise VerificationError(
+            f"on {which} torch itself gives something else where a graph is made of the module, as the network does",
+            f"torch.compiler.is_compiling() or is_exporting() decides it in {names}, which else decides by numbers",
+            "inputs or options that leave no choice, such as a mask or attn_implementation='eager', have one result; "
+            "verify=False takes that of graphs",
+        )
 
     def call(self, tensors: list[torch.Tensor]) -> Any:
         """Call the module that was given, with other tensors in the places of the example's."""
