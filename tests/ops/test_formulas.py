@@ -239,6 +239,26 @@ def test_small_inverses(side):
         np.testing.assert_allclose(mine, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("side", [1, 2, 5, 7, 64])
+@pytest.mark.parametrize("upper", [False, True])
+def test_triangular_systems_of_any_side(side, upper):
+    """The other triangle is not read, and of a diagonal of ones neither that."""
+    generator = np.random.default_rng(side)
+    a = generator.standard_normal((2, 3, side, side)).astype(np.float32) / side
+    other = np.tril(np.ones((side, side), bool), -1) if upper else np.triu(np.ones((side, side), bool), 1)
+    a[..., other] = np.inf
+    b = generator.standard_normal((3, side, 4)).astype(np.float32)
+    exact = torch.from_numpy(a).double(), torch.from_numpy(b).double()
+    for ones in (False, True):
+        if not ones:
+            a = np.where(np.eye(side, dtype=bool), 1.5, a).astype(np.float32)
+            exact = torch.from_numpy(a).double(), exact[1]
+        given = np.where(np.eye(side, dtype=bool), np.nan, a).astype(np.float32) if ones else a
+        how = {"upper": upper, "unitriangular": ones}
+        ours = run(lambda x, y, how=how: F.linalg.solve_triangular(x, y, **how), given, b)
+        assert_close(ours, torch.linalg.solve_triangular(*exact, **how).float(), 1e-5)
+
+
 def test_views_are_outdated_by_what_changes_them():
     views = {
         "diagonal": lambda x: x.diagonal(), "ravel": lambda x: x.ravel(),
@@ -347,6 +367,12 @@ def test_in_half_precision_floats_of_any_width_are_of_one_type(function, wide_fi
         (lambda x: F.linalg.matrix_norm(x, dim=(0, 0)), ShapeError, "two different dimensions, not (0, 0)"),
         (lambda x: F.linalg.norm(x[None], 1), ShapeError, "takes a vector or a matrix, not (1, 3, 4)"),
         (lambda x: F.linalg.norm(x, 1, (0,) * 3), ShapeError, "along one dimension or two, not (0, 0, 0)"),
+        (lambda x: F.linalg.solve_triangular(x, x, upper=True), ShapeError, "takes square matrices, not (3, 4)"),
+        (
+            lambda x: F.linalg.solve_triangular(x[:, :3], x[:2], upper=True),
+            ShapeError,
+            "A of (3, 3) takes no B of (2, 4)",
+        ),
         (lambda x: F.linalg.multi_dot([x]), ArgumentError, "at least two tensors, not 1"),
         (lambda x: F.linalg.multi_dot([x, x[None]]), ShapeError, "not a tensor of shape (1, 3, 4)"),
         (F.inverse, ShapeError, "inv in the model's own forward takes square matrices, not (3, 4)"),

@@ -26,6 +26,7 @@ ACCEPTED = {
     **dict.fromkeys(("cast", "getitem", "modulated_deform_conv2d", "deform_conv2d", "logsigmoid", "roi_align"), _OWN),
     **dict.fromkeys(("dsplit", "hsplit", "isin", "tensor_split", "vsplit"), _IN_WORDS),
     **dict.fromkeys(("linalg.matrix_norm", "linalg.matrix_power", "linalg.norm", "linalg.vector_norm"), _LINALG),
+    "linalg.solve_triangular": _LINALG,
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _PADDING),
     **dict.fromkeys(("tril_indices", "triu_indices"), _INDICES),
     "arange": "start is the end where it is alone, as in NumPy; end= alone is not taken",

@@ -1,4 +1,4 @@
-"""The functions of ``torch.linalg``, as ``trtnn.functional.linalg``: norms, products, and small inverses.
+"""The functions of ``torch.linalg``, as ``trtnn.functional.linalg``: norms, products, small inverses, triangles.
 
 What takes a decomposition (singular values, eigenvalues, LU, QR) is not here: TensorRT has no layer for one.
 """
@@ -22,6 +22,7 @@ from trtnn.ops.missing import explain
 from trtnn.ops.norms import matrix_norm, vector_norm
 from trtnn.ops.products import cross_along
 from trtnn.ops.reduction import sum
+from trtnn.ops.triangular import solve_triangular
 
 _diagonal = viewing(diagonals.diagonal)
 
@@ -35,6 +36,7 @@ __all__ = [
     "matrix_power",
     "multi_dot",
     "norm",
+    "solve_triangular",
     "vecdot",
     "vector_norm",
 ]

@@ -72,7 +72,7 @@ KINDS = (
         " linalg.eigvalsh linalg.householder_product linalg.inv_ex linalg.ldl_factor linalg.ldl_factor_ex"
         " linalg.ldl_solve linalg.lstsq linalg.lu linalg.lu_factor linalg.lu_factor_ex linalg.lu_solve"
         " linalg.matrix_exp linalg.matrix_rank linalg.pinv linalg.qr linalg.slogdet linalg.solve linalg.solve_ex"
-        " linalg.solve_triangular linalg.svd linalg.svdvals linalg.tensorinv linalg.tensorsolve",
+        " linalg.svd linalg.svdvals linalg.tensorinv linalg.tensorsolve",
     ),
     Kind(
         "there is no formula of TensorRT's layers for it here",

@@ -29,6 +29,7 @@ FINITE = {
     "gelu": "torch's kernel for vectors gives NaN for infinity, and that for the numbers that are left does not",
     "cdist": "torch's maximum forgets NaN for p=inf",
     **dict.fromkeys(("linalg.matrix_power", "matrix_power", "linalg.multi_dot"), "infinity or NaN: by the order"),
+    "linalg.solve_triangular": "infinity or NaN: by the order",
     **dict.fromkeys(
         (
             *("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
