@@ -123,7 +123,7 @@ class Transcript:
     def _call(self) -> None:
         """Call the module once, and record it."""
         self._refuse_objects()
-        self.tape = Tape(self.module)
+        self.tape = Tape(self.module, is_dynamic=self.example.dynamic is not None)
         args, kwargs = self.example.copied()
         try:
             with watched_builtins(self._plain_callers), answered_questions(self.told_traced, self.tape.askers):

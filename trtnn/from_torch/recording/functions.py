@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from trtnn.from_torch.recording.frames import caller, only_decides_to_raise, sto
 from trtnn.from_torch.recording.lengths import plain, with_origin, without_origins
 from trtnn.from_torch.recording.picks import Picked, Places, are_same_masks, of_each_element, picked
 from trtnn.from_torch.recording.steps import Callee, Value, tensors_in
+from trtnn.from_torch.recording.strides import read_by_dimensions
 from trtnn.from_torch.recording.tape import Tape
 
 _functorch: Any = torch._C._functorch  # type: ignore[attr-defined]  # of vmap, grad and their like
@@ -63,9 +65,14 @@ class FunctionCalls(TorchFunctionMode):
         tape.depth += 1
         try:
             index = _INDEXES.get(getattr(func, "overloadpacket", func))
-            if index is None or args[3:] or kwargs:  # the fourth is whether values are added
-                return self._followed(func, args, kwargs or {})
-            return self._index(index, *args)
+            if index is not None and not args[3:] and not kwargs:  # the fourth is whether values are added
+                return self._index(index, *args)
+            if (
+                getattr(func, "__name__", "") == "as_strided"
+                and (read := self._strided(*args, **(kwargs or {}))) is not None
+            ):
+                return read
+            return self._followed(func, args, kwargs or {})
         finally:
             tape.depth -= 1
 
@@ -109,6 +116,13 @@ class FunctionCalls(TorchFunctionMode):
         writes = None if written is None else tape.written(written, before.depends, name)
         tape.add(Callee("function", func, name, owner), (before.args, before.kwargs), result, writes)
         return iter(result) if name == "__iter__" else result
+
+    def _strided(self, input: Any, size: Any, stride: Any, storage_offset: Any = None) -> torch.Tensor | None:
+        """Return what a tensor's memory holds in another order, where that is told by its dimensions; else None."""
+        if not self.tape.depends(input) or storage_offset not in (None, input.storage_offset()):
+            return None
+        run = partial(self._run, kwargs={})
+        return read_by_dimensions(input, size, stride, run, is_dynamic=self.tape.is_dynamic)
 
     def _index(self, name: str, x: torch.Tensor, indices: Any, *values: Any) -> Any:
         """Do what ATen's operation does by an index of Python's, in which a whole dimension is a slice and not None."""

@@ -58,6 +58,7 @@ class Tape:
 
     Args:
         model: the module.
+        is_dynamic: whether lengths of the inputs are known only when the network runs.
 
     Attributes:
         root: the scope of the model itself, once it was called.
@@ -79,8 +80,8 @@ class Tape:
         failed: the path of the module in whose forward torch raised an error.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
+    def __init__(self, model: nn.Module, is_dynamic: bool = False) -> None:
+        self.model, self.is_dynamic = model, is_dynamic
         self.paths: dict[int, list[str]] = defaultdict(list)
         for path, module in model.named_modules(remove_duplicate=False):
             self.paths[id(module)].append(path)
