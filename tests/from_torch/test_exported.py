@@ -260,3 +260,47 @@ def test_batch_norm_of_a_batch_after_decompositions_is_refused():
     program = torch.export.export(Training(), (x,)).run_decompositions()
     with pytest.raises(UnsupportedError, match="batch_norm of a batch's own statistics: once"):
         trtnn.from_torch(program, x)
+
+
+class Checks(torch.nn.Module):
+    """Numbers that others would be an error for, of which a graph keeps assertions."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = torch.nn.Linear(6, 3)
+
+    def forward(self, x):
+        torch._check(x.max().item() <= 2)
+        count = (x > 1).sum().item()
+        torch._check(count >= 0)
+        torch._check(count <= x.shape[0] * 6 // 2)
+        return torch.special.logit(self.fc(x).sigmoid(), 1e-6)
+
+
+def test_assertions_of_numbers_are_left_out():
+    model, x = Checks().eval(), images(4, 6)
+    program = torch.export.export(model, (x,))
+    assert "_assert_scalar" in str(program.graph)
+    network = trtnn.from_torch(program, x).trace()
+    with torch.no_grad():
+        others = x * 3
+        assert_close(network.run(others.numpy()), model.fc(others).clamp(-12, 12), 1e-4)
+        with pytest.raises(RuntimeError):
+            model(others + 2)
+
+
+class Grouped(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.randn(2, 16, 8))
+
+    def forward(self, x):
+        ends = (x[:, 0] > 0.5).sum().to(torch.int32)[None] * 0 + torch.tensor([2, 4], dtype=torch.int32)
+        return torch.nn.functional.grouped_mm(x, self.weight, offs=ends)
+
+
+@pytest.mark.skipif(not hasattr(torch.nn.functional, "grouped_mm"), reason="torch has no grouped_mm")
+def test_weights_of_experts_for_rows_say_what_to_do():
+    with pytest.raises(UnsupportedError) as caught:
+        trtnn.from_torch(Grouped().eval(), images(4, 16))
+    assert "grouped_mm (let each expert compute all tokens, as from_torch has transformers' do" in str(caught.value)

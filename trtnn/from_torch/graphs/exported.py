@@ -10,6 +10,15 @@ from torch import nn
 
 from trtnn.errors import ArgumentError
 
+# What a program checks as it runs, and what holds for lengths that are known then.
+_CHECKS = tuple(
+    getattr(torch.ops.aten, name)
+    for name in (
+        "_assert_scalar", "_assert_async", "_assert_tensor_metadata", "sym_constrain_range",
+        "sym_constrain_range_for_size",
+    )
+)  # fmt: skip
+
 
 def as_module(program: Any) -> nn.Module:
     """Return the modules of an exported program.
@@ -47,24 +56,14 @@ def _tell_modules(graph: torch.fx.Graph) -> None:
             node.meta["nn_module_stack"] = root
 
 
-# What a program checks as it runs, and what holds for lengths that are known then.
-_CHECKS = {
-    torch.ops.aten._assert_scalar.default,
-    torch.ops.aten._assert_async.msg,
-    torch.ops.aten._assert_tensor_metadata.default,
-    torch.ops.aten.sym_constrain_range.default,
-    torch.ops.aten.sym_constrain_range_for_size.default,
-}
-
-
 def _leave_checks_out(module: Any) -> None:
     """Remove the checks of a module's graph, and what is computed for these alone, such as how much a mask picks."""
     graph = getattr(module, "graph", None)
-    if not isinstance(graph, torch.fx.Graph) or not any(node.target in _CHECKS for node in graph.nodes):
+    checks = [node for node in getattr(graph, "nodes", ()) if getattr(node.target, "overloadpacket", None) in _CHECKS]
+    if not checks:
         return
-    for node in list(graph.nodes):
-        if node.target in _CHECKS:
-            graph.erase_node(node)
+    for node in checks:
+        graph.erase_node(node)
     graph.eliminate_dead_code()
     module.finalize()
 

@@ -115,6 +115,9 @@ _ASSIGNED |= {f"__i{name}__": sign for name, sign in _INFIX.items()}
 _ALIASES = {"special_expit": "sigmoid", "expit": "sigmoid", "_transformer_encoder_layer_fwd": "", "_conj": "conj",
             "log_sigmoid": "logsigmoid", "numpy_T": "T"}  # fmt: skip
 _JOINS = frozenset(("cat", "concat", "concatenate", "hstack"))  # here without what holds no elements
+_OF_EXPERTS = (
+    " (let each expert compute all tokens, as from_torch has transformers' do: give it the model, and no graph)"
+)
 _OF_INTEGERS = frozenset(("quantize_per_tensor", "quantize_per_channel", "dequantize", "int_repr"))
 
 
@@ -277,11 +280,12 @@ def _call(step: Step, args: list[Any], kwargs: dict[str, Any], express: Express)
         callee: Expression = Attribute(Attribute(Text("F"), space), short)
         method = False
     else:
-        name = name.removeprefix("special_") if owner == "torch.special" else name
+        name = name.removeprefix("special_") if owner in ("torch.special", "torch.ops.aten") else name
         method = hasattr(Tensor, name) and not (owner != "torch.Tensor" and _is_function(name))
         if not method and not _is_function(name):
             quantised = name in _OF_INTEGERS or owner in ("torch.ops.quantized", "torch.ops.quantized_decomposed")
             hint = " (convert the module as it is before torch.ao.quantization.convert)" if quantised else ""
+            hint = _OF_EXPERTS if "grouped_mm" in name else hint
             raise Missing(f"{owner}.{step.name}{hint}")
         function = getattr(Tensor if method else F, name)
         if isinstance(function, property):  # a graph calls what is an attribute
