@@ -8,7 +8,8 @@ from torch import nn
 
 import trtnn
 from tests.helpers import assert_close
-from trtnn.from_torch.verify import second_example
+from trtnn.errors import VerificationError
+from trtnn.from_torch.verify import largest_difference, second_example
 
 
 class Categories(nn.Module):
@@ -95,3 +96,36 @@ def test_places_beside_other_numbers_in_one_tensor(dynamic):
     others = torch.cat([places[:, [1, 0, 1]], torch.randn(1, 3, 4)], -1)
     with torch.no_grad():
         assert_close(network.run(others.numpy()), model(others), 1e-5)
+
+
+class Tokens(nn.Module):
+    """A table of tokens, and their numbers: beyond what float32 tells from one another."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(9, 16)
+
+    def forward(self, ids):
+        x = self.embed(ids)
+        return x.float().relu().to(x.dtype), ids + 2**25 + 1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_halves_that_come_of_whole_numbers(dtype):
+    """NumPy has no bfloat16: the network is run on torch's tensors."""
+    torch.manual_seed(0)
+    model = Tokens().to(dtype).eval()
+    ids = torch.tensor([[1, 3, 8]])
+    network = trtnn.from_torch(model, ids).trace()
+    others = torch.tensor([[0, 8, 2]])
+    embedded, numbers = network.run(others)
+    with torch.no_grad():
+        expected = model(others)
+    assert torch.equal(embedded.float(), expected[0].float())
+    assert torch.equal(numbers.long(), expected[1])
+
+
+def test_whole_numbers_are_compared_as_they_are():
+    with pytest.raises(VerificationError, match="output differs from torch's by"):
+        largest_difference(torch.tensor([2**25 + 1]), torch.tensor([2**25]), "the example")
+    assert largest_difference(torch.tensor([2**25 + 1]), torch.tensor([2**25 + 1]), "the example") == 0

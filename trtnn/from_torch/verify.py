@@ -245,7 +245,7 @@ def _differs(path: str, which: str, difference: float) -> str:
 
 
 def _difference(got: Any, expected: torch.Tensor, path: str, which: str) -> float:
-    got = torch.as_tensor(np.asarray(got.detach().float().cpu() if isinstance(got, torch.Tensor) else got))
+    got = got.detach().cpu() if isinstance(got, torch.Tensor) else torch.as_tensor(np.asarray(got))
     expected = expected.detach().cpu()
     if tuple(got.shape) != tuple(expected.shape):
         raise VerificationError(f"on {which} {path} has shape {tuple(got.shape)}, and torch's {tuple(expected.shape)}")
