@@ -59,7 +59,9 @@ def _tell_modules(graph: torch.fx.Graph) -> None:
 def _leave_checks_out(module: Any) -> None:
     """Remove the checks of a module's graph, and what is computed for these alone, such as how much a mask picks."""
     graph = getattr(module, "graph", None)
-    checks = [node for node in getattr(graph, "nodes", ()) if getattr(node.target, "overloadpacket", None) in _CHECKS]
+    if not isinstance(graph, torch.fx.Graph):
+        return
+    checks = [node for node in graph.nodes if getattr(node.target, "overloadpacket", None) in _CHECKS]
     if not checks:
         return
     for node in checks:
