@@ -95,6 +95,8 @@ def randomised(model: Any) -> Any:
                 tensor.copy_(drawn(tensor) * 0.1)
             elif name.endswith("running_var"):
                 tensor.copy_(0.5 + drawn(tensor).abs())
+            elif name.endswith((".embed", ".embed_sum")):  # a codebook, which is zeros until it is trained
+                tensor.copy_(drawn(tensor))
     return model
 
 

@@ -361,8 +361,14 @@ def load() -> None:
 
 
 def names() -> list[str]:
-    """Return the names of the table."""
-    return list(MODELS)
+    """Return the names of the tables."""
+    return list(_models())
+
+
+def _models() -> dict[str, Model]:
+    from benchmarks.zoo.transformers_others import OTHERS  # which has parts of this file
+
+    return MODELS | OTHERS
 
 
 def make(name: str) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
@@ -370,7 +376,7 @@ def make(name: str) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     load()
     import transformers
 
-    model = MODELS[name]
+    model = _models()[name]
     config = _made(model.config)
     kind = getattr(transformers, model.name, None)
     if kind is None:  # a part of a model is where the model is

@@ -129,6 +129,38 @@ def test_parameters_that_were_never_set_are_drawn(left):
     assert model.weight.unique().numel() == 12
 
 
+class Codebook(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("embed", torch.zeros(4, 3))
+
+
+def test_codebooks_that_were_never_trained_are_drawn():
+    model = nn.Sequential(Codebook())
+    zoo.randomised(model)
+    assert model[0].embed.unique().numel() == 12
+
+
+class Columns(nn.Module):
+    """Each column has a table of its own length."""
+
+    def __init__(self):
+        super().__init__()
+        self.tables = nn.ModuleList(nn.Embedding(length, 3) for length in (50, 2))
+
+    def forward(self, x):
+        return self.tables[0](x[:, 0]) + self.tables[1](x[:, 1])
+
+
+def test_whether_outputs_change_is_told_by_the_second_input_that_was_compared(monkeypatch):
+    """What is drawn of all numbers is no place in the shorter table."""
+    rows = torch.tensor([[49, 1], [7, 0], [20, 1]])
+    monkeypatch.setattr(zoo, "make", lambda name, settled: (Columns().eval(), (rows,), {}))
+    row = coverage.convert("ours:columns", None)
+    assert row["outcome"] == "equal", row
+    assert row["change"] > 0.1
+
+
 def test_what_no_network_can_is_refused(made):
     made(Masked())
     row = coverage.convert("ours:masked", None)

@@ -36,7 +36,7 @@ def each_for_all_tokens() -> Iterator[None]:
 
         def forward(module: Any, *args: Any, **kwargs: Any) -> Any:
             known = len(args) == 3 and not kwargs and all(hasattr(module, name) for name in _TOLD_BY)
-            if known and all(isinstance(tensor, torch.Tensor) for tensor in args):
+            if known and all(isinstance(tensor, torch.Tensor) and tensor.ndim == 2 for tensor in args):
                 return compute_each(module, *args)
             return original(self, implementation, default)(module, *args, **kwargs)
 
