@@ -73,6 +73,10 @@ def test_bad_input(run, tmp_path):
     assert not (tmp_path / "a-int8.safetensors").exists()
     result = run("quantize", copy, "--samples", PICTURE, *SIZE, "--skip", "model.99")
     assert (result.code, "nothing that can be quantised" in result.err) == (1, True)
+    for option, word in (("--skip", "none"), ("--module", "auto"), ("--module", "fastest")):
+        result = run("quantize", copy, "--samples", PICTURE, *SIZE, option, word, option, "model.24")
+        assert result.code == 1
+        assert f"{option} {word} stands alone" in result.err
     result = run("quantize", copy, "--samples", PICTURE, "--dtype", "int4")
     assert result.code == 2
 

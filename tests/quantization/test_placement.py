@@ -240,6 +240,18 @@ def _name(dtype: str) -> str:
     return {"int8": "int8", "fp8": "float8_e4m3fn"}[dtype]
 
 
+@pytest.mark.skipif(not ONE_TARGET, reason="it builds for the GPU that is here")
+def test_a_gpu_without_fp8_is_told_with_those_that_have_it():
+    model = quantize(detector(), images(1, 1, 4, 16, 16), "fp8", modules=["head"])
+    other = quantize(detector(), images(1, 1, 4, 16, 16), modules=["join"])
+    state = model.state_dict()
+    state.update((name, array) for name, array in other.state_dict().items() if name.startswith("join."))
+    model.load_state_dict(state)
+    message = message_of(BackendError, lambda: model.compile(fp16=True, targets=("sm86", "sm89")))
+    assert message.startswith("sm86 has no fp8, and 1 module is quantised to it\n")  # the other is in int8
+    assert 'targets=("sm89",), or --target sm89\n' in message
+
+
 class Deep(Module):
     """Residual layers one behind another: more layers than Python's calls may be nested."""
 

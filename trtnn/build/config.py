@@ -21,7 +21,7 @@ from trtnn.graph.precision import check_paths
 DEFAULT_TARGETS = ("sm86", "sm89", "sm120")
 
 # https://docs.nvidia.com/deeplearning/tensorrt/latest/getting-started/support-matrix.html, supported precision modes
-_FIRST_WITH_FP8 = 89
+_WITH_FP8 = 89
 
 _FIRST_COMPATIBLE = 80  # Ampere, of HardwareCompatibilityLevel.AMPERE_PLUS
 
@@ -142,12 +142,13 @@ def check_fp8(graph: Graph, targets: Sequence[str]) -> None:
     Raises:
         BackendError: one has not.
     """
-    modules = {} if graph.placement is None else graph.placement.modules
-    lacking = [target for target in targets if int(target.removeprefix("sm")) < _FIRST_WITH_FP8]
-    if lacking and any(dtype is float8_e4m3fn for dtype in modules.values()):
+    types = [] if graph.placement is None else [*graph.placement.modules.values()]
+    count = sum(dtype is float8_e4m3fn for dtype in types)
+    lacking = [target for target in targets if int(target.removeprefix("sm")) < _WITH_FP8]
+    if lacking and count:
         raise BackendError(
-            f"{', '.join(lacking)} has no fp8, and {len(modules)} modules are quantised to it",
-            f'GPUs since sm{_FIRST_WITH_FP8} have it: targets=("sm{_FIRST_WITH_FP8}",)',
+            f"{', '.join(lacking)} has no fp8, and {count} module{'s are' if count > 1 else ' is'} quantised to it",
+            f'GPUs since sm{_WITH_FP8} have it: targets=("sm{_WITH_FP8}",), or --target sm{_WITH_FP8}',
             'int8 is for all: trtnn.quantize(model, samples, "int8")',
         )
 

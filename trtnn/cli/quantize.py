@@ -115,6 +115,10 @@ def quantize(
     read = Samples(samples, inputs, network.metadata)
     declared, network.inputs = network.inputs, inputs
     chosen = module[0] if module in (["auto"], ["fastest"]) else module or None
+    for option, words, given in (("--module", ("auto", "fastest"), module), ("--skip", ("none",), skip)):
+        alone = next((word for word in words if word in (given or ()) and len(given or ()) > 1), None)
+        if alone is not None:
+            raise ArgumentError(f"{option} {alone} stands alone", f"or name modules without it: {option} PATH")
     trtnn.quantize(
         network, read, dtype.value, None if method is None else method.value, chosen,
         () if skip == ["none"] else skip or None, tolerance=tolerance, correct_bias=correct_bias,
