@@ -164,6 +164,7 @@ from trtnn.ops.normalization import (
 )
 from trtnn.ops.norms import norm
 from trtnn.ops.ordering import argmax, argmin, argsort, max, min, msort, sort, topk
+from trtnn.ops.packing import pack_padded_sequence, pad_packed_sequence
 from trtnn.ops.padding import pad
 from trtnn.ops.places import is_floating_point
 from trtnn.ops.placing import (
@@ -192,6 +193,16 @@ from trtnn.ops.powers import erfc, frac, ldexp
 from trtnn.ops.products import addbmm, addmm, addmv, addr, baddbmm, cross, inner, kron, tensordot
 from trtnn.ops.quantiles import nanquantile, quantile
 from trtnn.ops.quantization import fake_quantize_per_channel_affine, fake_quantize_per_tensor_affine
+from trtnn.ops.recurrent import (
+    gru,
+    gru_cell,
+    lstm,
+    lstm_cell,
+    rnn_relu,
+    rnn_relu_cell,
+    rnn_tanh,
+    rnn_tanh_cell,
+)
 from trtnn.ops.reduction import (
     all,
     amax,
@@ -465,6 +476,8 @@ __all__ = [
     "greater_equal",
     "grid_sample",
     "group_norm",
+    "gru",
+    "gru_cell",
     "gt",
     "hamming_window",
     "hann_window",
@@ -532,6 +545,8 @@ __all__ = [
     "lp_pool1d",
     "lp_pool2d",
     "lp_pool3d",
+    "lstm",
+    "lstm_cell",
     "lt",
     "masked_fill",
     "masked_scatter",
@@ -578,7 +593,9 @@ __all__ = [
     "ones",
     "ones_like",
     "outer",
+    "pack_padded_sequence",
     "pad",
+    "pad_packed_sequence",
     "pairwise_distance",
     "pdist",
     "permute",
@@ -605,6 +622,10 @@ __all__ = [
     "resolve_conj",
     "resolve_neg",
     "rms_norm",
+    "rnn_relu",
+    "rnn_relu_cell",
+    "rnn_tanh",
+    "rnn_tanh_cell",
     "roi_align",
     "roll",
     "rot90",

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils.rnn import pack_padded_sequence
 
 from tests.helpers import (
     BATCH,
@@ -18,7 +19,7 @@ from tests.helpers import (
 )
 from trtnn import Dim, Input, Parameter, functional, modules
 from trtnn.build.fingerprint import fingerprint
-from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
+from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
 from trtnn.ops._looping import scan
 from trtnn.ops.arithmetic import add, mul
 
@@ -94,12 +95,190 @@ def test_a_state_may_be_anything_that_holds_numbers(name, kind):
 
 
 @pytest.mark.parametrize("name", [*KINDS, "GRUCell"])
-def test_packed_sequences_are_refused(name):
-    packed = torch.nn.utils.rnn.pack_padded_sequence(torch.zeros(4, 2, 3), [4, 2])
+def test_packed_sequences_of_torchs_are_refused(name):
+    packed = pack_padded_sequence(torch.zeros(4, 2, 3), [4, 2])
     ours, _ = twins(name, 3, 4)
     message = message_of(UnsupportedError, trace, lambda x: ours(packed), (4, 2, 3))
     assert f"{name} of a packed sequence" in message
-    assert "give it padded" in message
+    assert "give it padded, (length, batch, input_size), or F.pack_padded_sequence of that and the lengths" in message
+
+
+# -- sequences of several lengths -------------------------------------------------------------------------------------
+
+
+def padded(ours, rnn, x, lengths, start=None, **options):
+    """Run a module on packed sequences, by torch's functions or by those here; return all that it gives."""
+    packed = rnn.pack_padded_sequence(x, lengths, enforce_sorted=False)
+    output, state = ours(packed, start)
+    output, counts = rnn.pad_packed_sequence(output, padding_value=-2.0, **options)
+    return output, state, counts
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@pytest.mark.parametrize("lengths", [(7, 2, 1, 5), (1, 7, 7, 3), (7, 7, 7, 7)])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("LSTM", {"bidirectional": True, "num_layers": 2}),
+        ("LSTM", {"proj_size": 3, "bidirectional": True}),
+        ("GRU", {"bidirectional": True, "batch_first": True}),
+        ("RNN", {"num_layers": 2, "nonlinearity": "relu"}),
+    ],
+)
+def test_each_sequence_ends_at_its_length(name, options, lengths):
+    """Its last state is that of its last step, the other direction begins there, and padding is behind it."""
+    ours, theirs = twins(name, 3, 4, **options)
+    x, lengths = numbers(7, 4, 3), np.array(lengths)
+    with torch.no_grad():
+        expected = padded(theirs, torch.nn.utils.rnn, torch.from_numpy(x), torch.from_numpy(lengths))
+    assert_close(run(lambda x, n: padded(ours, functional, x, n), x, lengths), expected)
+    of_numbers = run(lambda x: padded(ours, functional, x, lengths.tolist()), x)
+    assert_close(of_numbers, expected)
+
+
+def test_packed_sequences_begin_with_the_state_that_is_given():
+    ours, theirs = twins("GRU", 3, 4, bidirectional=True)
+    x, h, lengths = numbers(5, 3, 3), numbers(2, 3, 4, seed=1), np.array([2, 5, 4])
+    with torch.no_grad():
+        expected = padded(theirs, torch.nn.utils.rnn, *map(torch.from_numpy, (x, lengths, h)))
+    assert_close(run(lambda x, n, h: padded(ours, functional, x, n, h), x, lengths, h), expected)
+
+
+def test_packed_sequences_of_dynamic_lengths():
+    ours, theirs = twins("LSTM", 3, 4, bidirectional=True)
+
+    class Packs(modules.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm = ours
+            self.inputs = {"x": Input((LENGTH, BATCH, 3)), "n": Input((BATCH,), "int64")}
+
+        def forward(self, x, n):
+            return padded(self.lstm, functional, x, n)
+
+    network = Packs().trace()
+    for steps, lengths in ((4, (1, 4)), (9, (3, 9, 2)), (1, (1,))):
+        x, n = numbers(steps, len(lengths), 3), np.array(lengths)
+        with torch.no_grad():
+            expected = padded(theirs, torch.nn.utils.rnn, torch.from_numpy(x), torch.from_numpy(n))
+        assert_close(network.run(x, n), expected)
+    for fp16 in (False, True):
+        assert Packs().trace(fp16=fp16).build(**ONE_TARGET).plan.nbytes > 0
+
+
+@pytest.mark.parametrize("total", [None, 5, 6, 9])
+def test_how_many_steps_there_are(total):
+    """Of lengths that Python knows as many as torch gives; of a Tensor as many as there were, or as are asked for."""
+    ours, theirs = twins("GRU", 3, 4)
+    x, lengths = numbers(6, 2, 3), [5, 2]
+    with torch.no_grad():
+        expected = padded(theirs, torch.nn.utils.rnn, torch.from_numpy(x), lengths, total_length=total)
+    assert_close(run(lambda x: padded(ours, functional, x, lengths, total_length=total), x), expected)
+    with torch.no_grad():
+        expected = padded(theirs, torch.nn.utils.rnn, torch.from_numpy(x), lengths, total_length=total or 6)
+    given = run(lambda x, n: padded(ours, functional, x, n, total_length=total), x, np.array(lengths))
+    assert_close(given, expected)
+
+
+def test_a_batch_that_is_first_and_other_ranks():
+    x, n = numbers(2, 5, 3, 2), np.array([3, 5])
+
+    def function(rnn, x, n):
+        packed = rnn.pack_padded_sequence(x, n, batch_first=True, enforce_sorted=False)
+        flat = rnn.pack_padded_sequence(x[:, :, 0, 0], n, batch_first=True, enforce_sorted=False)
+        return rnn.pad_packed_sequence(packed), rnn.pad_packed_sequence(flat, batch_first=True)
+
+    expected = function(torch.nn.utils.rnn, torch.from_numpy(x), torch.from_numpy(n))
+    assert_close(run(lambda x, n: function(functional, x, n), x, n), expected)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda x: functional.pack_padded_sequence(x, [4, 5]), ArgumentError, "lengths from 1 to 4, not 5"),
+        (lambda x: functional.pack_padded_sequence(x, [4, 0]), ArgumentError, "lengths from 1 to 4, not 0"),
+        (lambda x: functional.pack_padded_sequence(x, [2, 4]), ArgumentError, "or enforce_sorted=False"),
+        (lambda x: functional.pack_padded_sequence(x, [4]), ShapeError, "1 lengths for a batch of 2"),
+        (lambda x: functional.pack_padded_sequence(x, np.array([4])), ShapeError, "takes (2,) lengths"),
+        (lambda x: functional.pack_padded_sequence(x, x[0, :, 0]), DTypeError, "lengths that are integers"),
+        (lambda x: functional.pack_padded_sequence(x[:, 0, 0], [4]), ShapeError, "takes (length, batch, ...)"),
+        (functional.pad_packed_sequence, DTypeError, "takes a packed sequence as sequence"),
+        (lambda x: functional.pad_packed_sequence(packed(x), total_length=2), ArgumentError, "total_length from 4 on"),
+        (lambda x: packed(x).data, UnsupportedError, "data of a packed sequence"),
+        (lambda x: [packed(x)], ArgumentError, "of packed sequences pad_packed_sequence(x)[0]"),
+        (lambda x: twins("GRU", 5, 4)[0](packed(x)), ShapeError, "takes (length, batch, 5)"),
+        (lambda x: twins("GRUCell", 3, 4)[0](packed(x)), UnsupportedError, "GRUCell of a packed sequence"),
+    ],
+)
+def test_what_cannot_be_packed(call, error, words):
+    assert words in message_of(error, trace, call, (4, 2, 3))
+
+
+def packed(x):
+    return functional.pack_padded_sequence(x, [4, 2])
+
+
+# -- with weights of one's own ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@pytest.mark.parametrize("has_biases", [True, False])
+@pytest.mark.parametrize("name", ["lstm", "gru", "rnn_tanh", "rnn_relu"])
+def test_torchs_functions(name, has_biases):
+    for options in (
+        {"num_layers": 2, "bidirectional": True, "batch_first": True},
+        *([{"proj_size": 2}] if name == "lstm" else []),
+    ):
+        kind = {"lstm": "LSTM", "gru": "GRU"}.get(name, "RNN")
+        _, theirs = twins(kind, 3, 4, bias=has_biases, **options)
+        weights = [weight.detach() for weight in theirs._flat_weights]
+        layers_, both = options.get("num_layers", 1), options.get("bidirectional", False)
+        first = options.get("batch_first", False)
+        states = [numbers(layers_ * (1 + both), 2, n, seed=n) for n in (options.get("proj_size", 4), 4)]
+        states = states if name == "lstm" else states[:1]
+        x = numbers(2, 5, 3) if first else numbers(5, 2, 3)
+
+        def function(space, x, *state, weights=weights, how=(has_biases, layers_, 0.5, False, both, first)):
+            return getattr(space, name)(x, state if name == "lstm" else state[0], weights, *how)
+
+        with torch.no_grad():
+            expected = function(torch, *map(torch.from_numpy, (x, *states)))
+        assert_close(run(lambda *inputs: function(functional, *inputs), x, *states), expected)
+
+
+@pytest.mark.parametrize("biases", [True, False])
+@pytest.mark.parametrize("name", ["lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"])
+def test_torchs_functions_of_one_step(name, biases):
+    kind = {"lstm_cell": "LSTMCell", "gru_cell": "GRUCell"}.get(name, "RNNCell")
+    _, theirs = twins(kind, 3, 4)
+    weights = [weight.detach() for weight in theirs.parameters()][: 4 if biases else 2]
+    states = [numbers(2, 4, seed=seed) for seed in range(1 + (name == "lstm_cell"))]
+
+    def function(space, x, *state):
+        return getattr(space, name)(x, state if name == "lstm_cell" else state[0], *weights)
+
+    arrays = (numbers(2, 3), *states)
+    with torch.no_grad():
+        expected = function(torch, *map(torch.from_numpy, arrays))
+    assert_close(run(lambda *inputs: function(functional, *inputs), *arrays), expected)
+
+
+@pytest.mark.parametrize(
+    ("how", "count", "words"),
+    [
+        ((True, 1, 0.0, True, False, False), 4, "lstm with train=True"),
+        ((True, 2, 0.0, False, False, False), 4, "lstm of 2 directions of layers takes 8 weights and a state of 2"),
+    ],
+)
+def test_weights_that_do_not_fit(how, count, words):
+    _, theirs = twins("LSTM", 3, 4)
+    weights = [weight.detach() for weight in theirs._flat_weights][:count]
+    h = numbers(1, 2, 4)
+    assert words in message_of(
+        ArgumentError, trace, lambda x, h: functional.lstm(x, (h, h), weights, *how), (5, 2, 3), h.shape
+    )
+    said = message_of(ArgumentError, trace, lambda x: functional.lstm_cell(x, (x,), *weights), (2, 3))
+    assert "a state of 2, (h_0, c_0), not of 1" in said
 
 
 @pytest.mark.parametrize("name", KINDS)

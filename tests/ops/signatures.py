@@ -23,7 +23,7 @@ _OF_NO_NETWORK = {
     "implicit",
     "out_dtype",
 }
-_PLACES = {"": (torch.nn.functional, torch), "fft": (torch.fft,), "linalg": (torch.linalg,)}
+_PLACES = {"": (torch.nn.functional, torch, torch.nn.utils.rnn), "fft": (torch.fft,), "linalg": (torch.linalg,)}
 
 
 _OF_TORCHSCRIPT = {"a", "i", "idx", "l", "t"}  # arguments of overloads for Python's own numbers and lists

@@ -170,11 +170,13 @@ def _check_build(some: list[Call], fp16: bool) -> None:
             assert_close(result, reference, max(tolerance, ENGINE_TOLERANCE), call.case.absolute)
 
 
-# What the table has not: torchvision's, a type that not every TensorRT has, and what test_calling.py looks at.
+# What the table has not: torchvision's, a type that not every TensorRT has, what test_calling.py looks at, and what
+# tests/modules/test_recurrent.py holds against torch's.
 ELSEWHERE = {
     "deform_conv2d", "modulated_deform_conv2d", "roi_align", "bfloat16", "as_tensor", "cpu", "cuda", "data", "detach_",
     "device", "double", "element_size", "is_contiguous", "is_cuda", "is_floating_point", "item", "new_tensor", "numpy",
-    "requires_grad", "requires_grad_", "stride", "tolist",
+    "requires_grad", "requires_grad_", "stride", "tolist", "gru", "gru_cell", "lstm", "lstm_cell", "rnn_relu",
+    "rnn_relu_cell", "rnn_tanh", "rnn_tanh_cell", "pack_padded_sequence", "pad_packed_sequence",
 }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ _IN_WORDS = "torch's documentation has this name; in C++ an overload for each ty
 _LINALG = "torch.linalg's documentation has this name; input= is taken as well"
 _PADDING = "'valid' is the default of an overload for words, and means 0"
 _ONE_BY_ONE = "torch's documentation takes them one by one, *sizes; size= is taken as well"
+_PACKED = "an overload is of packed sequences, which modules take as pack_padded_sequence gives them"
 _INDICES = "None is the type of indices, int64 where TensorRT has it"
 # The functions whose signatures differ from torch's, and why.
 ACCEPTED = {
@@ -29,6 +30,7 @@ ACCEPTED = {
     "linalg.solve_triangular": _LINALG,
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _PADDING),
     **dict.fromkeys(("tril_indices", "triu_indices"), _INDICES),
+    **dict.fromkeys(("gru", "lstm", "rnn_relu", "rnn_tanh"), _PACKED),
     "arange": "start is the end where it is alone, as in NumPy; end= alone is not taken",
     "einsum": "torch has *args, and its documentation these two",
     "expand": _ONE_BY_ONE,

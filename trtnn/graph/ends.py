@@ -69,7 +69,8 @@ def set_outputs(graph: Graph, result: Any, inner: Sequence[str] = ()) -> None:
             whose = " of another trace" * isinstance(leaf, Tensor)
             raise ArgumentError(
                 f"forward returned {named(leaf)}{whose} as {name}",
-                "outputs are trtnn Tensors; of complex numbers view_as_real(x) is one",
+                "outputs are trtnn Tensors; of complex numbers view_as_real(x) is one, and of packed sequences "
+                "pad_packed_sequence(x)[0]",
             )
         if leaf.is_outdated:
             raise outdated(f"the output {name}", graph.scopes[-1].path)

@@ -10,7 +10,9 @@ from trtnn import functional as F
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
 from trtnn.modules.module import Module
-from trtnn.ops.recurrent import CELLS, State, recurrent_layer, recurrent_step
+from trtnn.ops._looping import State
+from trtnn.ops.packing import PackedSequence
+from trtnn.ops.recurrent import CELLS, recurrent_network, recurrent_step
 from trtnn.parameter import Parameter
 from trtnn.shapes.symbolic import Length, same_shape
 
@@ -30,10 +32,10 @@ def _states(hx: Any, count: int, what: str, input: Tensor) -> State:
 
 
 def _as_input(input: Any, what: str) -> Tensor:
-    if hasattr(input, "batch_sizes"):
+    if isinstance(input, PackedSequence) or hasattr(input, "batch_sizes"):
         raise UnsupportedError(
             f"{what} of a packed sequence, whose batch shrinks from step to step",
-            "give it padded, (length, batch, input_size), and leave out what lies behind each end",
+            "give it padded, (length, batch, input_size), or F.pack_padded_sequence of that and the lengths",
         )
     return F.as_tensor(input)
 
@@ -56,7 +58,8 @@ class _Recurrent(Module):
 
     Shape: (length, batch, input_size), or with ``batch_first`` the batch first, or without a batch; to the output
     (length, batch, directions · hidden_size) and the last state, (layers · directions, batch, hidden_size), which for
-    an LSTM is a pair of hidden state and cell. The state that it starts from is zeros where none is given.
+    an LSTM is a pair of hidden state and cell. The state that it starts from is zeros where none is given. Of what
+    ``F.pack_padded_sequence`` gives each sequence ends at its own length, and begins there in the other direction.
 
     Args:
         input_size, hidden_size: the widths.
@@ -118,40 +121,34 @@ class _Recurrent(Module):
             if self.bidirectional:
                 yield layer, f"_l{layer}_reverse"
 
-    def forward(self, input: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
-        input = _as_input(input, type(self).__name__)
-        if input.ndim not in (2, 3) or input.shape[-1] != self.input_size:
+    def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Tensor | PackedSequence, Any]:
+        packed = input if isinstance(input, PackedSequence) else None
+        steps = _as_input(input, type(self).__name__) if packed is None else packed.padded
+        if steps.ndim not in (2, 3) or (packed and steps.ndim == 2) or steps.shape[-1] != self.input_size:
             raise ShapeError(
-                f"{type(self).__name__} takes (length, batch, {self.input_size}), or without a batch, not {input.shape}"
+                f"{type(self).__name__} takes (length, batch, {self.input_size}), or without a batch, not {steps.shape}"
             )
-        batched = input.ndim == 3
-        start = _states(hx, self._states, type(self).__name__, input)
+        batched = steps.ndim == 3
+        start = _states(hx, self._states, type(self).__name__, steps)
         if not batched:
-            input = F.unsqueeze(input, 1)
+            steps = F.unsqueeze(steps, 1)
             start = tuple(F.unsqueeze(state, 1) for state in start)
-        elif self.batch_first:
-            input = F.transpose(input, 0, 1)
-        count = len(list(self._directions()))
+        elif self.batch_first and packed is None:
+            steps = F.transpose(steps, 0, 1)
+        suffixes = [suffix for _, suffix in self._directions()]
         for state, width in zip(start, self._widths(), strict=False):
-            _check_state(state, (count, input.shape[1], width), type(self).__name__)
-        lasts = []
-        for number, (layer, suffix) in enumerate(self._directions()):
-            if number == 0 or suffix == f"_l{layer}":
-                read, outputs = input, []
-            state = self._start(input, number, start)
-            names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
-            weights = [self._parameters.get(f"{name}{suffix}") for name in names]
-            output, last = recurrent_layer(self.mode, read, state, weights, suffix.endswith("_reverse"))
-            outputs.append(output)
-            lasts.append(last)
-            if suffix.endswith("_reverse") or not self.bidirectional:
-                input = F.cat(outputs, -1)
-        states = tuple(F.stack(parts) for parts in zip(*lasts, strict=True))
+            _check_state(state, (len(suffixes), steps.shape[1], width), type(self).__name__)
+        starts = [self._start(steps, number, start) for number in range(len(suffixes))]
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+        weights = [[self._parameters.get(f"{name}{suffix}") for name in names] for suffix in suffixes]
+        mask = None if packed is None else packed.mask
+        output, states = recurrent_network(self.mode, steps, starts, weights, self.bidirectional, mask)
         if not batched:
-            input, states = F.squeeze(input, 1), tuple(F.squeeze(state, 1) for state in states)
-        elif self.batch_first:
-            input = F.transpose(input, 0, 1)
-        return input, states if self._states > 1 else states[0]
+            output, states = F.squeeze(output, 1), tuple(F.squeeze(state, 1) for state in states)
+        elif self.batch_first and packed is None:
+            output = F.transpose(output, 0, 1)
+        given = output if packed is None else packed.with_steps(output)
+        return given, states if self._states > 1 else states[0]
 
     def _widths(self) -> tuple[int, ...]:
         """How wide each tensor of the state is."""

@@ -6,12 +6,17 @@ from collections.abc import Callable, Sequence
 
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._promotion import promote
+from trtnn.ops.comparison import where
 
 State = tuple[Tensor, ...]
 
 
 def scan(
-    step: Callable[[Tensor, State], State], input: Tensor, state: Sequence[Tensor], reverse: bool = False
+    step: Callable[[Tensor, State], State],
+    input: Tensor,
+    state: Sequence[Tensor],
+    reverse: bool = False,
+    mask: Tensor | None = None,
 ) -> tuple[Tensor, State]:
     """Go over the first dimension of ``input``, of which the length may be dynamic.
 
@@ -20,6 +25,7 @@ def scan(
         input: (length, ...).
         state: what the first step is given.
         reverse: from the last place to the first.
+        mask: (length, ...), broadcast against each tensor of the state: where it is false a step leaves that as it is.
 
     Returns:
         The first tensor of the state after each step, (length, ...), in the order of the input's places, and the state
@@ -33,6 +39,9 @@ def scan(
     element = graph.emit("iterator", input, 0, reverse, loop=loop, out_shape=rest)
     carried = tuple(graph.emit("recurrence", value, loop=loop, out_shape=value.shape) for value in state)
     following = step(element, carried)
+    if mask is not None:
+        goes_on = graph.emit("iterator", mask, 0, reverse, loop=loop, out_shape=mask.shape[1:])
+        following = tuple(where(goes_on, new, old) for new, old in zip(following, carried, strict=True))
     for current, value in zip(carried, following, strict=True):
         graph.feed_back(current, value)
     order = trt.LoopOutput.REVERSE if reverse else trt.LoopOutput.CONCATENATE

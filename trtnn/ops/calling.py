@@ -22,6 +22,7 @@ from trtnn.graph.tensor import Tensor
 from trtnn.ops.complex import Complex
 from trtnn.ops.constants import constant_array
 from trtnn.ops.creation import of_array
+from trtnn.ops.packing import PackedSequence
 from trtnn.parameter import Buffer, Parameter
 from trtnn.shapes.floats import SymFloat
 from trtnn.shapes.symbolic import Dim, Size
@@ -65,6 +66,7 @@ _WORDS: dict[str, tuple[type, ...]] = {
     "None": (type(None),),
     "Tensor": (Tensor,),
     "Complex": (Complex,),
+    "PackedSequence": (PackedSequence,),
     "Operand": (Tensor, *_ARRAYS, *_NUMBERS),
     "Array": _ARRAYS,
     "Indices": (Tensor, np.ndarray),
@@ -81,7 +83,7 @@ _WORDS: dict[str, tuple[type, ...]] = {
 }
 # What these are called in messages.
 _CALLED = {"Operand": "a Tensor, an array or a number", "Array": "a Parameter or an array", "Tensor": "a Tensor",
-           "Complex": "complex numbers",
+           "Complex": "complex numbers", "PackedSequence": "a packed sequence",
            "Length": "an int", "Indices": "a Tensor or an array", "int": "an int", "float": "a number",
            "bool": "a bool", "str": "a string", "None": "None", "Dims": "dimensions", "Sides": "ints",
            "Number": "a number"}  # fmt: skip

@@ -136,19 +136,19 @@ KINDS = (
     ),
     Kind(
         "how a library computes something that has a name of its own",
-        "that name: conv2d, batch_norm, grid_sample, max_pool2d with return_indices, the LSTM module, ...",
+        "that name: conv2d, batch_norm, grid_sample, max_pool2d with return_indices, ...",
         "adaptive_max_pool1d_with_indices adaptive_max_pool2d_with_indices adaptive_max_pool3d_with_indices"
         " affine_grid_generator batch_norm_backward_elemt batch_norm_backward_reduce batch_norm_elemt"
         " batch_norm_gather_stats batch_norm_gather_stats_with_counts batch_norm_stats batch_norm_update_stats"
         " chain_matmul constant_pad_nd conv_tbc convolution cudnn_affine_grid_generator cudnn_batch_norm"
         " cudnn_convolution cudnn_convolution_add_relu cudnn_convolution_relu cudnn_convolution_transpose"
-        " cudnn_grid_sampler cudnn_is_acceptable fill frobenius_norm grid_sampler grid_sampler_2d grid_sampler_3d gru"
-        " gru_cell lstm lstm_cell max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices"
+        " cudnn_grid_sampler cudnn_is_acceptable fill frobenius_norm grid_sampler grid_sampler_2d grid_sampler_3d"
+        " max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices"
         " miopen_batch_norm miopen_convolution miopen_convolution_add_relu miopen_convolution_relu"
         " miopen_convolution_transpose miopen_depthwise_convolution miopen_rnn mkldnn_adaptive_avg_pool2d"
         " mkldnn_convolution mkldnn_linear_backward_weights mkldnn_max_pool2d mkldnn_max_pool3d mkldnn_rnn_layer"
         " native_batch_norm native_channel_shuffle native_group_norm native_layer_norm native_norm norm_except_dim"
-        " range rnn_relu rnn_relu_cell rnn_tanh rnn_tanh_cell",
+        " range",
     ),
     Kind(
         "it is about torch's process, devices, types or files, and not about a network",

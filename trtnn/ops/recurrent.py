@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from trtnn.errors import ArgumentError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Array
 from trtnn.ops._looping import State, scan
 from trtnn.ops.activation import relu, sigmoid, tanh
 from trtnn.ops.arithmetic import add, mul, sub
-from trtnn.ops.joining import chunk
+from trtnn.ops.indexing import getitem
+from trtnn.ops.joining import cat, chunk, stack
 from trtnn.ops.linear import linear
+from trtnn.ops.shaping import transpose
 
 # From what the input and what the hidden state bring to the gates, and the state: the new state, its output first.
 Step = Callable[[Tensor, Tensor, State], State]
@@ -51,9 +54,9 @@ def recurrent_step(
     mode: str,
     from_input: Tensor,
     state: State,
-    weight_hh: Array,
-    bias_hh: Array | None,
-    weight_hr: Array | None = None,
+    weight_hh: Array | Tensor,
+    bias_hh: Array | Tensor | None,
+    weight_hr: Array | Tensor | None = None,
 ) -> State:
     """Return the state after one step.
 
@@ -68,28 +71,223 @@ def recurrent_step(
     return (hidden if weight_hr is None else linear(hidden, weight_hr), *rest)
 
 
-def recurrent_layer(
+def recurrent_network(
     mode: str,
     input: Tensor,
-    state: State,
-    weights: Sequence[Any],
-    reverse: bool = False,
+    starts: Sequence[State],
+    weights: Sequence[Sequence[Any]],
+    bidirectional: bool,
+    mask: Tensor | None = None,
 ) -> tuple[Tensor, State]:
-    """Run one layer in one direction.
+    """Run layers, each in one direction or in both, on the output of the one before.
 
     Args:
         mode: one of :data:`CELLS`.
         input: (length, batch, input_size).
-        state: what it starts from, each (batch, ...).
-        weights: weight_ih, weight_hh, bias_ih, bias_hh, weight_hr; the last three may be None.
-        reverse: from the last step to the first.
+        starts: of each direction of each layer the state that it starts from, each tensor (batch, ...).
+        weights: likewise weight_ih, weight_hh, bias_ih, bias_hh, weight_hr; the last three may be None.
+        bidirectional: whether each layer also runs from the last step to the first.
+        mask: (length, batch, 1), of steps that are there; the others leave the state as it is.
 
     Returns:
-        The output (length, batch, hidden_size) and the last state.
+        The output (length, batch, directions · hidden_size), and the last states (layers · directions, batch, ...).
     """
+    directions = 2 if bidirectional else 1
+    lasts = []
+    for first in range(0, len(starts), directions):
+        outputs = []
+        for number in range(first, first + directions):
+            output, last = _layer(mode, input, starts[number], weights[number], number > first, mask)
+            outputs.append(output)
+            lasts.append(last)
+        input = cat(outputs, -1)
+    return input, tuple(stack(parts) for parts in zip(*lasts, strict=True))
+
+
+def _layer(
+    mode: str, input: Tensor, state: State, weights: Sequence[Any], reverse: bool, mask: Tensor | None
+) -> tuple[Tensor, State]:
+    """Run one layer in one direction; return the output and the last state."""
     weight_ih, weight_hh, bias_ih, bias_hh, weight_hr = weights
 
     def step(from_input: Tensor, state: State) -> State:
         return recurrent_step(mode, from_input, state, weight_hh, bias_hh, weight_hr)
 
-    return scan(step, linear(input, weight_ih, bias_ih), state, reverse)
+    return scan(step, linear(input, weight_ih, bias_ih), state, reverse, mask)
+
+
+# -- torch's functions, of which its modules are made -----------------------------------------------------------------
+
+
+def _of_flat(
+    mode: str,
+    input: Tensor,
+    hx: Sequence[Tensor],
+    params: Sequence[Any],
+    has_biases: bool,
+    num_layers: int,
+    train: bool,
+    bidirectional: bool,
+    batch_first: bool,
+) -> tuple[Tensor, State]:
+    """Run layers whose weights lie in one list, as torch's functions take them."""
+    name = mode.lower()
+    if train:
+        raise ArgumentError(f"{name} with train=True", "an engine does not train: give False")
+    count = num_layers * (2 if bidirectional else 1)
+    states = CELLS[mode][1]
+    plain = 4 if has_biases else 2
+    width = plain + 1 if mode == "LSTM" and len(params) == count * (plain + 1) else plain
+    if len(params) != count * width or len(hx) != states:
+        raise ArgumentError(
+            f"{name} of {count} directions of layers takes {count * plain} weights and a state of {states}",
+            f"received {len(params)} weights and a state of {len(hx)}",
+        )
+    weights = []
+    for first in range(0, len(params), width):
+        own = params[first : first + width]
+        biases = own[2:4] if has_biases else (None, None)
+        weights.append([*own[:2], *biases, own[-1] if width > plain else None])
+    starts = [tuple(getitem(state, number) for state in hx) for number in range(count)]
+    output, last = recurrent_network(
+        mode, transpose(input, 0, 1) if batch_first else input, starts, weights, bidirectional
+    )
+    return transpose(output, 0, 1) if batch_first else output, last
+
+
+def lstm(
+    input: Tensor,
+    hx: Sequence[Tensor],
+    params: Sequence[Tensor | Array],
+    has_biases: bool,
+    num_layers: int,
+    dropout: float,
+    train: bool,
+    bidirectional: bool,
+    batch_first: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute an LSTM with weights of one's own, such as computed ones, as ``torch.lstm``; the module is ``LSTM``.
+
+    Args:
+        input: (length, batch, input_size), or with ``batch_first`` the batch first.
+        hx: the hidden state and the cell that it starts from, each (num_layers · directions, batch, ...).
+        params: of each direction of each layer weight_ih, weight_hh, bias_ih and bias_hh where ``has_biases``, and
+            weight_hr of one with projections.
+        dropout: of training, where it has its effect.
+        train: False.
+
+    Returns:
+        The output (length, batch, directions · hidden_size), the last hidden state and the last cell.
+
+    Raises:
+        ArgumentError: there are more or fewer weights than the layers have, or ``train`` is set.
+    """
+    output, (hidden, cell) = _of_flat(
+        "LSTM", input, hx, params, has_biases, num_layers, train, bidirectional, batch_first
+    )
+    return output, hidden, cell
+
+
+def _flat(mode: str, what: str) -> Callable[..., tuple[Tensor, Tensor]]:
+    def function(
+        input: Tensor,
+        hx: Tensor,
+        params: Sequence[Tensor | Array],
+        has_biases: bool,
+        num_layers: int,
+        dropout: float,
+        train: bool,
+        bidirectional: bool,
+        batch_first: bool,
+    ) -> tuple[Tensor, Tensor]:
+        output, (hidden,) = _of_flat(
+            mode, input, (hx,), params, has_biases, num_layers, train, bidirectional, batch_first
+        )
+        return output, hidden
+
+    name = mode.lower()
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"""Compute {what} with weights of one's own, as ``torch.{name}``; the module is ``{mode[:3]}``.
+
+    Args:
+        input: (length, batch, input_size), or with ``batch_first`` the batch first.
+        hx: the state that it starts from, (num_layers · directions, batch, hidden_size).
+        params: of each direction of each layer weight_ih, weight_hh, and bias_ih and bias_hh where ``has_biases``.
+        dropout: of training, where it has its effect.
+        train: False.
+
+    Returns:
+        The output (length, batch, directions · hidden_size) and the last state.
+
+    Raises:
+        ArgumentError: there are more or fewer weights than the layers have, or ``train`` is set.
+    """
+    return function
+
+
+gru = _flat("GRU", "gated recurrent units")
+rnn_tanh = _flat("RNN_TANH", "a network of h = tanh(W x + U h + b)")
+rnn_relu = _flat("RNN_RELU", "a network of h = relu(W x + U h + b)")
+
+
+def lstm_cell(
+    input: Tensor,
+    hx: Sequence[Tensor],
+    w_ih: Tensor | Array,
+    w_hh: Tensor | Array,
+    b_ih: Tensor | Array | None = None,
+    b_hh: Tensor | Array | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Compute one step of an LSTM with weights of one's own, as ``torch.lstm_cell``; the module is ``LSTMCell``.
+
+    Args:
+        input: (batch, input_size).
+        hx: the hidden state and the cell, each (batch, hidden_size).
+        w_ih, w_hh, b_ih, b_hh: (4 · hidden_size, ...).
+
+    Returns:
+        The next hidden state and the next cell.
+
+    Raises:
+        ArgumentError: the state is of more or fewer than two.
+    """
+    if len(hx) != 2:
+        raise ArgumentError(f"lstm_cell takes a state of 2, (h_0, c_0), not of {len(hx)}")
+    hidden, cell = recurrent_step("LSTM", linear(input, w_ih, b_ih), tuple(hx), w_hh, b_hh)
+    return hidden, cell
+
+
+def _cell(mode: str, what: str) -> Callable[..., Tensor]:
+    gates = CELLS[mode][0]
+
+    def function(
+        input: Tensor,
+        hx: Tensor,
+        w_ih: Tensor | Array,
+        w_hh: Tensor | Array,
+        b_ih: Tensor | Array | None = None,
+        b_hh: Tensor | Array | None = None,
+    ) -> Tensor:
+        return recurrent_step(mode, linear(input, w_ih, b_ih), (hx,), w_hh, b_hh)[0]
+
+    name = f"{mode.lower()}_cell"
+    function.__name__ = function.__qualname__ = name
+    module = f"{mode[:3]}Cell"
+    function.__doc__ = f"""Compute one step of {what}, with weights of one's own, as ``torch.{name}``.
+
+    The module is ``{module}``.
+
+    Args:
+        input: (batch, input_size).
+        hx: the state, (batch, hidden_size).
+        w_ih, w_hh, b_ih, b_hh: ({gates} · hidden_size, ...).
+
+    Returns:
+        The next state.
+    """
+    return function
+
+
+gru_cell = _cell("GRU", "gated recurrent units")
+rnn_tanh_cell = _cell("RNN_TANH", "h = tanh(W x + U h + b)")
+rnn_relu_cell = _cell("RNN_RELU", "h = relu(W x + U h + b)")
