@@ -16,14 +16,23 @@ from trtnn.errors import ArgumentError, TrtnnError, VerificationError, listed, w
 from trtnn.from_torch import intake
 from trtnn.from_torch.classes.classes import Classes
 from trtnn.from_torch.example import Example
+from trtnn.from_torch.graphs.exported import unflattened
 from trtnn.from_torch.other_lengths import check_other_lengths
 from trtnn.from_torch.recording.observers import in_double
+from trtnn.from_torch.recording.packing import packs, padded_in_full, padded_steps
 from trtnn.from_torch.recording.padding import padded_encoders, without_fast_path
 from trtnn.from_torch.recording.steps import Step, steps_within
 from trtnn.from_torch.recording.tape import Tape
 from trtnn.from_torch.recording.tracing import answered_questions
 from trtnn.from_torch.transcript import Transcript
-from trtnn.from_torch.verify import largest_difference, mapped, other_masks, rounded_otherwise, with_second_example
+from trtnn.from_torch.verify import (
+    largest_difference,
+    mapped,
+    other_masks,
+    outputs_of,
+    rounded_otherwise,
+    with_second_example,
+)
 from trtnn.from_torch.write import Source
 from trtnn.modules.module import Module
 from trtnn.network import Network
@@ -46,6 +55,7 @@ class Conversion:
         difference: the largest from torch on either input, in parts of an output's largest magnitude, once verified.
         in_forward: why the rounding of a model's own modules stays operations in forward; None of others.
         int8_sums: of a model whose rounding is declared, the modules whose sums read int8 where torch adds floats.
+        packs: whether it packs sequences by a tensor of lengths.
         notes: what the network does otherwise than torch may, each a text for a warning.
     """
 
@@ -67,13 +77,19 @@ class Conversion:
         kinds = (torch.jit.ScriptModule, torch.jit.ScriptFunction)
         holds = isinstance(module, nn.Module) and any(isinstance(inner, kinds) for inner in module.modules())
         self.oracle = module if holds or isinstance(module, kinds) else self.torch_module  # what is verified against
+        if type(module).__name__ == "ExportedProgram" and any(
+            isinstance(m, nn.RNNBase | nn.RNNCellBase) for m in self.torch_module.modules()
+        ):
+            self.oracle = unflattened(module)  # as it was, without modules of torch.nn's
         intake.check(self.torch_module, args, kwargs)
         self.told = told
         self.name = intake.name_of_class(module)
         self.example = Example(args, kwargs, dynamic)
         self._brought: dict[int, tuple[torch.Tensor, Any]] = {}
         self.transcript = Transcript(self.torch_module, self.example, self.name, told=told)
-        self.notes = (*_of_padding(self.transcript.tape), *_of_weights_numbers(self.transcript.tape))
+        tape = self.transcript.tape
+        self.packs = packs(tape)
+        self.notes = (*_of_padding(tape), *_of_packing(tape), *_of_weights_numbers(tape))
 
     @property
     def source(self) -> Source:
@@ -209,7 +225,9 @@ class Conversion:
         is_torchs = self.oracle is self.torch_module and not self.transcript.told_traced
         first = self._compare(tensors, "the example", self.result if is_torchs else None)
         self.told("comparing with torch on a second input")
-        self.second, theirs = with_second_example(self._called_with_others, tensors, self.shapes())
+        # Of rows of the example where sequences are packed: the longest is as long.
+        called = self._called_with_others
+        self.second, theirs = with_second_example(called, tensors, self.shapes(), by_rows=self.packs)
         self.difference = max(first, self._compare(self.second, "a second input", theirs))
         if self.transcript.told_traced:
             self.difference = max(self.difference, self._compare_other_decisions(tensors))
@@ -274,10 +292,24 @@ class Conversion:
         )
 
     def call(self, tensors: list[torch.Tensor]) -> Any:
-        """Call the module that was given, with other tensors in the places of the example's."""
+        """Call the module that was given, with other tensors in the places of the example's.
+
+        A trace that pads packed sequences does so to the longest one: where that is not what a network does, or the
+        sequences are in an order that it takes not, what it was read as is called.
+        """
+        if not self.packs or self.oracle is self.torch_module:
+            return self._called(self.oracle, tensors)
+        padded = self._called(self.torch_module, tensors)
+        try:
+            theirs = self._called(self.oracle, tensors)
+        except RuntimeError:
+            return padded
+        return theirs if [*map(_shape, outputs_of(theirs))] == [*map(_shape, outputs_of(padded))] else padded
+
+    def _called(self, module: Any, tensors: list[torch.Tensor]) -> Any:
         args, kwargs = self.example.with_tensors(tensors)
-        with torch.no_grad(), without_fast_path():
-            return self.oracle(*args, **kwargs)
+        with torch.no_grad(), without_fast_path(), padded_in_full():
+            return module(*args, **kwargs)
 
     def _called_with_others(self, tensors: list[torch.Tensor]) -> Any:
         """Call the module with inputs that the user did not choose.
@@ -298,7 +330,7 @@ class Conversion:
         """Call a copy of the torch module in fp64: the first as it is, others with all numbers moved by a rounding."""
         args, kwargs = self.example.with_tensors(tensors)
         args, kwargs = mapped((args, kwargs), lambda t: t.double() if t.is_floating_point() else t)
-        with torch.no_grad(), without_fast_path():
+        with torch.no_grad(), without_fast_path(), padded_in_full():
             exact = in_double(copy.deepcopy(self.oracle)) if isinstance(self.oracle, nn.Module) else self.oracle
             if number:
                 generator = torch.Generator().manual_seed(number)
@@ -308,6 +340,10 @@ class Conversion:
             return exact(*args, **kwargs)
 
 
+def _shape(output: tuple[str, Any]) -> tuple[int, ...]:
+    return tuple(output[1].shape)
+
+
 def _of_padding(tape: Tape) -> Iterator[str]:
     encoders = [path or "the model" for path in padded_encoders(tape)]
     if encoders:
@@ -315,6 +351,16 @@ def _of_padding(tape: Tape) -> Iterator[str]:
             f"where src_key_padding_mask is true, torch without gradients gives zeros, in {listed(encoders, 5)}, if "
             "padding is at the end of each row; the network gives what the layers give, as torch does with gradients "
             "and in torch.export: enable_nested_tensor=False has torch do so always"
+        )
+
+
+def _of_packing(tape: Tape) -> Iterator[str]:
+    if places := {str(step.place): None for step in padded_steps(tape)}:
+        lines = "".join(f"\n  {place}" for place in [*places][:5])
+        yield (
+            "pad_packed_sequence gives as many steps as the longest sequence has, and in the network as many as the "
+            "padded batch has: the same where the longest sequence fills it; total_length=x.size(1), with batch_first, "
+            f"or x.size(0) has torch do so always{lines}"
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
+from torch.nn.utils.rnn import PackedSequence
 
 from trtnn.errors import ArgumentError, UnsupportedError, listed, where
 from trtnn.from_torch.graphs import exported, traced
@@ -78,13 +79,19 @@ def name_of_class(module: Any) -> str:
     return "".join(part.capitalize() for part in name.strip("<>_").split("_")) or "Function"
 
 
+def _holds_packed(value: Any) -> bool:
+    """Whether a value is a packed sequence, or a structure that holds one."""
+    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, (tuple, list)) else ()
+    return isinstance(value, PackedSequence) or any(map(_holds_packed, inside))
+
+
 def check(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
     """Check that a module and an example hold numbers, and that the module is in evaluation.
 
     Raises:
         ArgumentError: a tensor is on torch's meta device, or has no shape yet, or there is no example, or a member has
             the name of what the source's module needs itself.
-        UnsupportedError: a module is in training mode.
+        UnsupportedError: a module is in training mode, or the example holds a packed sequence.
     """
     for path, inner in module.named_modules():
         for name in (*inner._parameters, *inner._buffers, *inner._modules):
@@ -106,6 +113,11 @@ def check(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
         raise ArgumentError(
             f"{what} {'are' if len(held) > 1 else 'is'} on torch's meta device, which holds no numbers",
             "model.to_empty(device='cpu') and load_state_dict give it weights" if held else "give tensors with numbers",
+        )
+    if any(map(_holds_packed, (*args, *kwargs.values()))):
+        raise UnsupportedError(
+            f"{type(module).__name__} is called with a packed sequence, whose tensors say nothing by themselves",
+            "give it the padded batch and the lengths, and pack_padded_sequence in forward",
         )
     if not any(True for _ in tensors_in((args, dict(kwargs)))):
         names = list(inspect.signature(module.forward).parameters)

@@ -71,14 +71,20 @@ def with_second_example(
     tensors: Sequence[torch.Tensor],
     shapes: Sequence[Sequence[Any]],
     times: int = 1,
+    by_rows: bool = False,
 ) -> tuple[list[torch.Tensor], Any]:
     """Return the first second example that a call takes, and what the call returned.
+
+    Args:
+        call: the model's.
+        tensors, shapes, times: as for :func:`second_example`.
+        by_rows: whether whole numbers are rows of the example from the first try on.
 
     Raises:
         ArgumentError: it takes none.
     """
-    for by_rows in ("", "whole numbers"):
-        second = second_example(tensors, shapes, times, by_rows)
+    for rows in ("whole numbers",) if by_rows else ("", "whole numbers"):
+        second = second_example(tensors, shapes, times, rows)
         try:
             return second, call(second)
         except ArgumentError:

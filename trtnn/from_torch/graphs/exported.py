@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from trtnn.errors import ArgumentError
+from trtnn.from_torch.graphs.recurrent import call_of, of_exported
 
 # What a program checks as it runs, and what holds for lengths that are known then.
 _CHECKS = tuple(
@@ -21,23 +22,17 @@ _CHECKS = tuple(
 
 
 def as_module(program: Any) -> nn.Module:
-    """Return the modules of an exported program.
+    """Return the modules of an exported program, those of torch.nn's own that graphs hold otherwise among them.
 
     Raises:
         ArgumentError: torch cannot put them together.
     """
     if _writes_through_views(program.graph_module):
         program = program.run_decompositions({})  # no operation is another then, but each gives a tensor of its own
-    _tell_modules(program.graph)
-    try:
-        module = torch.export.unflatten(program)
-    except Exception as error:
-        raise ArgumentError(
-            f"torch cannot put the modules of this exported program together: {error}".partition("\n")[0],
-            "convert the module that it was exported of",
-        ) from error
+    module = unflattened(program)
     for inner in module.modules():
         _leave_checks_out(inner)
+    _put_recurrent_modules(module)
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if _is_sequential(child):
@@ -87,10 +82,59 @@ def _is_view(node: Any) -> bool:
     return any(returned.alias_info is not None for returned in target._schema.returns)
 
 
+def unflattened(program: Any) -> nn.Module:
+    """Return the modules that torch puts together of an exported program.
+
+    Raises:
+        ArgumentError: it cannot.
+    """
+    _tell_modules(program.graph)
+    try:
+        return torch.export.unflatten(program)
+    except Exception as error:
+        raise ArgumentError(
+            f"torch cannot put the modules of this exported program together: {error}".partition("\n")[0],
+            "convert the module that it was exported of",
+        ) from error
+
+
+def _put_recurrent_modules(module: nn.Module) -> None:
+    """Put torch.nn's recurrent modules where graphs hold their operations, and have the graphs around call them.
+
+    What torch puts beside a module that is called several times, ``cell@1``, is that module again.
+    """
+    found = {id(inner): of_exported(inner, _kind(inner)) for inner in module.modules() if inner is not module}
+    made = {key: pair for key, pair in found.items() if pair is not None}
+    again: dict[Any, nn.Module] = {}
+    stands_for = {key: again.setdefault(_identity(inner), inner) for key, (inner, _) in made.items()}
+    for parent in module.modules() if made else ():
+        graph = getattr(parent, "graph", None)
+        for node in list(graph.nodes) if graph is not None else ():
+            called = id(parent.get_submodule(node.target)) if node.op == "call_module" else 0
+            if called in made:
+                node.op, node.target = "call_function", call_of(stands_for[called], made[called][1])
+    for parent in list(module.modules()):
+        for name, child in list(parent._modules.items()):
+            if id(child) in made:
+                parent._modules[name] = stands_for[id(child)]
+                if parent._modules.get(name.partition("@")[0]) is parent._modules[name] and "@" in name:
+                    del parent._modules[name]
+
+
+def _identity(module: nn.Module) -> Any:
+    """Return what is the same of two modules that do the same with the same weights."""
+    return repr(module), *map(id, module.parameters())
+
+
+def _kind(module: Any) -> str:
+    """Return the full name of the class that a module was exported of."""
+    kind = getattr(module, "type_name", lambda: "")()
+    return kind if isinstance(kind, str) else ""
+
+
 def _is_sequential(module: Any) -> bool:
     """Whether a module is a Sequential that calls what it holds one after another, each once."""
-    kind = getattr(module, "type_name", lambda: "")()
-    if not isinstance(kind, str) or not kind.endswith(".Sequential"):
+    if not _kind(module).endswith(".Sequential"):
         return False
     nodes = [node for node in module.graph.nodes if node.op not in ("placeholder", "output")]
     names = [node.target for node in nodes]

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from trtnn.errors import ArgumentError, where
+from trtnn.from_torch.graphs.recurrent import Calling
 from trtnn.from_torch.recording.frames import TORCH, Place
 from trtnn.from_torch.source.names import free_name, is_name
 
@@ -39,11 +40,26 @@ _WRITTEN_LATER = frozenset((
     "aten::dropout", "aten::feature_dropout", *(f"aten::{name}" for name in _ITSELF),
 ))  # fmt: skip
 _END = 2**63 - 1
+CALLINGS = "_callings"  # the attribute of a recurrent module that has, of each of its methods, how a graph calls it
 _INSTEAD = "give the nn.Module that it was made of, or torch.export.export of that"
 
 
 def _is_number(value: Any) -> bool:
     return type(value) in (bool, int, float) or (isinstance(value, torch.Tensor) and value.ndim == 0)
+
+
+def _packed(node: Any) -> tuple[Any, Any]:
+    """Return what an author packed, and the lengths: torch sorts both before, where he says so."""
+    x, lengths, _ = node.inputs()
+    ordered, counts = x.node(), lengths.node()
+    if ordered.kind() == "aten::index_select" and counts.kind() == "aten::sort" and _is_torchs(ordered):
+        return next(iter(ordered.inputs())), next(iter(counts.inputs()))
+    return x, lengths
+
+
+def _is_torchs(node: Any) -> bool:
+    """Whether a line of torch's own functions for sequences made a node."""
+    return "torch/nn/utils/rnn.py" in node.sourceRange().partition("): ")[0].replace("\\", "/")
 
 
 def _places(indices: str) -> str:
@@ -63,6 +79,9 @@ class Method:
         self.script, self.module, self.path = script, module, path
         self.lines: list[tuple[str, Place | None]] = []
         self._texts: dict[str, str] = {}
+        self._sizes: set[str] = set()  # the batch sizes of packed sequences
+        self._unsorted: set[str] = set()  # packed sequences in an order of torch's own
+        self._called: dict[str, tuple[str, Calling, bool]] = {}  # recurrent modules, by what their graphs give
         self._numbers: set[str] = set()
         self._fractions: set[str] = set()  # of them those that are floats
         self._bound: dict[str, str] = {}
@@ -92,6 +111,8 @@ class Method:
         late = []
         for i, node in enumerate([*nodes, returned]):
             names = [value.debugName() for value in node.inputs()]
+            if node.kind() == "aten::_pack_padded_sequence":
+                names += [value.debugName() for value in _packed(node)]
             for name in names:
                 self._last[name] = i
                 self._uses[name] += 1
@@ -116,10 +137,15 @@ class Method:
         """Return the author's name of a value, or None; a name whose value is still read is not bound anew."""
         name = value.debugName()
         stem = name.rpartition(".")[0] or name
-        if not is_name(stem) or stem in _NO_NAMES:
-            return None
+        return None if not is_name(stem) or stem in _NO_NAMES else self._free(value, at, stem)
+
+    def _named(self, value: Any, at: int, usual: str) -> str:
+        """Return the author's name of a value, or what is usual."""
+        return self._name(value, at) or self._free(value, at, usual)
+
+    def _free(self, value: Any, at: int, stem: str) -> str:
         free = free_name(stem, lambda wanted: wanted in self._bound and self._last.get(self._bound[wanted], -1) > at)
-        self._bound[free] = name
+        self._bound[free] = value.debugName()
         return free
 
     def _place(self, node: Any) -> Place | None:
@@ -168,13 +194,64 @@ class Method:
         elif kind == "prim::CallMethod" and str(node.output().type()) == "NoneType":
             return  # of a module that gave what it took, such as an Identity, a trace knows neither
         elif kind == "prim::CallMethod":
-            method = node.s("name")
-            callee = texts[0] if method == "forward" else f"{texts[0]}._{method}"
-            self._assign(node, f"{callee}({', '.join(texts[1:])})", i, self._in_its_place(node, texts, i))
+            self._call(node, texts, i)
         elif not kind.startswith("prim::"):
             self._operation(node, kind.removeprefix("aten::"), texts, i)
         else:
             raise self._refusal(node, kind)
+
+    def _member(self, value: Any) -> Any:
+        """Return the module that a value is, or None."""
+        node = value.node()
+        if node.kind() != "prim::GetAttr":
+            return self.module
+        return getattr(self._member(node.input()), node.s("name"), None)
+
+    def _calling(self, node: Any) -> Calling | None:
+        """Return how a graph calls the recurrent module that a node calls; None of other modules."""
+        module = self._member(next(iter(node.inputs())))
+        return vars(module).get(CALLINGS, {}).get(node.s("name")) if isinstance(module, nn.Module) else None
+
+    def _call(self, node: Any, texts: list[str], i: int) -> None:
+        """Call a module."""
+        if (calling := self._calling(node)) is not None:
+            self._call_recurrent(node, calling, texts, i)
+            return
+        method = node.s("name")
+        callee = texts[0] if method == "forward" else f"{texts[0]}._{method}"
+        self._assign(node, f"{callee}({', '.join(texts[1:])})", i, self._in_its_place(node, texts, i))
+
+    def _call_recurrent(self, node: Any, calling: Calling, texts: list[str], i: int) -> None:
+        """Call a recurrent module as torch.nn's is called, of whose results a graph has those that are used."""
+        arguments = calling.arguments(texts[1:], lambda parts: f"({', '.join(parts)})")
+        text = f"{texts[0]}({', '.join(arguments)})"
+        taken = [value.debugName() for value in node.inputs()][1:][calling.input]
+        if calling.sorts and taken not in self._unsorted:
+            raise self._refusal(node, "a packed sequence that was sorted elsewhere")
+        if taken in self._unsorted and calling.is_one:
+            self._unsorted.add(node.output().debugName())
+        if calling.is_one:
+            self._assign(node, text + "".join(f"[{place}]" for place in calling.results[0]), i)
+        else:
+            self._called[node.output().debugName()] = text, calling, taken in self._unsorted
+
+    def _unpack_states(self, node: Any, i: int) -> None:
+        """Write ``output, (h, c) = lstm(x)``, with a variable for what is used."""
+        text, calling, is_unsorted = self._called[node.input().debugName()]
+        names: dict[tuple[int, ...], str] = {}
+        usual: dict[tuple[int, ...], str] = {(0,): "output", (1,): "h", (1, 0): "h", (1, 1): "c"}
+        if calling.is_cell:
+            usual |= {(0,): "h", (1,): "c"}
+        for value, places in zip(node.outputs(), calling.results, strict=True):
+            names[places] = self._named(value, i, usual[places])
+            if places == (0,) and is_unsorted:
+                self._unsorted.add(value.debugName())
+            self._texts[value.debugName()] = names[places]
+        states = f"({names.get((1, 0), '_')}, {names.get((1, 1), '_')})"
+        second = states if any(len(places) > 1 for places in names) else names.get((1,), "_")
+        producer = node.input().node()
+        line = f"{names.get((0,), '_')}, {second} = {text}"
+        self.lines.append((line, self._place(node) or self._place(producer)))
 
     def _refusal(self, node: Any, kind: str) -> ArgumentError:
         """Return the error of what a trace holds no operations of."""
@@ -221,6 +298,9 @@ class Method:
         return "None" if isinstance(value, torch.device) else repr(value)
 
     def _unpack(self, node: Any, text: str, i: int) -> None:
+        if node.input().debugName() in self._called:
+            self._unpack_states(node, i)
+            return
         targets = []
         for k, value in enumerate(node.outputs()):
             targets.append(self._name(value, i) or f"part{i}_{k}")
@@ -259,6 +339,8 @@ class Method:
     def _operation(self, node: Any, name: str, texts: list[str], i: int) -> None:
         names = [value.debugName() for value in node.inputs()]
         output = node.output().debugName() if node.outputsSize() == 1 else ""
+        if self._is_of_packing(node, name, texts, i):
+            return
         if name == "size" and len(texts) == 2:
             text = f"{texts[0]}.shape[{texts[1]}]"
             if all(use.user.kind() == "prim::NumToTensor" for use in node.output().uses()):
@@ -288,6 +370,57 @@ class Method:
             targets = [self._name(value, i) or f"part{i}_{k}" for k, value in enumerate(node.outputs())]
             self._texts.update(zip((value.debugName() for value in node.outputs()), targets, strict=True))
             self.lines.append((f"{', '.join(targets)} = {text}" if targets else text, self._place(node)))
+
+    def _is_of_packing(self, node: Any, name: str, texts: list[str], i: int) -> bool:
+        """Write an operation by which torch packs and pads sequences; return whether it is one."""
+        if name == "_pack_padded_sequence":
+            self._pack(node, texts, i)
+            return True
+        if name == "_pad_packed_sequence":
+            self._pad(node, texts, i)
+            return True
+        first = next((value.debugName() for value in node.inputs()), "")
+        if name in ("index_select", "index") and first in self._unsorted and _is_torchs(node):
+            self._texts[node.output().debugName()] = texts[0]  # padded in the order of the author, which was kept
+            return True
+        if name == "size" and first in self._sizes:
+            self._texts[node.output().debugName()] = "None"  # the longest length, which pad_packed_sequence knows
+            return True
+        return False
+
+    def _pack(self, node: Any, texts: list[str], i: int) -> None:
+        """Write ``pack_padded_sequence`` with what its author gave: torch sorts it before, where he says so."""
+        x, lengths = _packed(node)
+        data, sizes = node.outputs()
+        is_sorted = x.debugName() == next(iter(node.inputs())).debugName()
+        if not is_sorted:
+            self._unsorted.add(data.debugName())
+        given = [self._texts[value.debugName()] for value in (x, lengths)]
+        while lengths.node().kind() in _NUMBER_STAYS:
+            lengths = next(iter(lengths.node().inputs()))
+        if lengths.node().kind() == "prim::Constant":  # a list that its author gave
+            given[1] = str(lengths.toIValue().tolist())
+        name = self._named(data, i, "packed")
+        call = f"torch.nn.utils.rnn.pack_padded_sequence({', '.join(given)}, {texts[2]}, {is_sorted})"
+        self.lines.append((f"{name} = {call}", self._place(node)))
+        self._texts |= {data.debugName(): name, sizes.debugName(): "None"}
+        self._sizes.add(sizes.debugName())
+
+    def _pad(self, node: Any, texts: list[str], i: int) -> None:
+        """Write ``pad_packed_sequence``; its length is the longest sequence's where it was not given."""
+        sequence, sizes, _, _, total = node.inputs()
+        padded, lengths = node.outputs()
+        told = total.node()
+        while told.kind() in ("aten::Int", "prim::NumToTensor"):
+            told = told.input().node()
+        is_longest = told.kind() == "aten::size" and next(iter(told.inputs())).debugName() == sizes.debugName()
+        names = [self._named(padded, i, "output"), self._named(lengths, i, "lengths")]
+        arguments = [texts[0], *texts[2:4], *([] if is_longest else [texts[4]])]
+        call = f"torch.nn.utils.rnn.pad_packed_sequence({', '.join(arguments)})"
+        self.lines.append((f"{', '.join(names)} = {call}", self._place(node)))
+        self._texts |= {padded.debugName(): names[0], lengths.debugName(): names[1]}
+        if sequence.debugName() in self._unsorted:
+            self._unsorted |= {padded.debugName(), lengths.debugName()}
 
     def _of_numbers(self, node: Any, name: str, texts: list[str], is_fraction: bool) -> str:
         """Return what is computed of numbers alone, as Python does it.

@@ -18,7 +18,8 @@ import torch
 from torch import nn
 
 from trtnn.errors import ArgumentError
-from trtnn.from_torch.graphs.torchscript import Method
+from trtnn.from_torch.graphs.recurrent import of_traced
+from trtnn.from_torch.graphs.torchscript import CALLINGS, Method
 from trtnn.from_torch.recording.frames import Place, stands_for
 
 _CONTAINERS = {"Sequential": nn.Sequential, "ModuleList": nn.ModuleList, "ModuleDict": nn.ModuleDict}
@@ -110,11 +111,13 @@ def _made(script: Any, path: str, shared: dict[Any, Any], is_part: bool = False)
         return _in_evaluation(container(), children)
     if kind == "torch.nn.modules.linear.Identity":  # whose graph holds nothing
         return nn.Identity().train(script.training)
+    parameters = _parameters(script, shared)
+    if (recurrent := _recurrent(script, kind, parameters)) is not None:
+        return recurrent
     module = _class_of(kind)()
     module.training = script.training
-    for name, tensor in script.named_parameters(recurse=False):
-        key = (tensor.data_ptr(), tensor.shape, tensor.stride())
-        module.register_parameter(name, shared.setdefault(key, nn.Parameter(tensor.detach(), requires_grad=False)))
+    for name, parameter in parameters.items():
+        module.register_parameter(name, parameter)
     for name, tensor in script.named_buffers(recurse=False):
         module.register_buffer(name, shared.setdefault((tensor.data_ptr(), tensor.shape, tensor.stride()), tensor))
     for name, child in children.items():
@@ -131,6 +134,26 @@ def _made(script: Any, path: str, shared: dict[Any, Any], is_part: bool = False)
     if methods:
         module.forward = _forward(module, methods)  # type: ignore[method-assign]
     return module
+
+
+def _parameters(script: Any, shared: dict[Any, Any]) -> dict[str, nn.Parameter]:
+    """Return the parameters of a traced module itself by name; of one memory there is one."""
+    held = {}
+    for name, tensor in script.named_parameters(recurse=False):
+        key = (tensor.data_ptr(), tensor.shape, tensor.stride())
+        held[name] = shared.setdefault(key, nn.Parameter(tensor.detach(), requires_grad=False))
+    return held
+
+
+def _recurrent(script: Any, kind: str, parameters: Mapping[str, nn.Parameter]) -> nn.Module | None:
+    """Return torch.nn's recurrent module of a traced one, with how each of its calls is made; None of others."""
+    names = script._c._method_names()
+    found = [of_traced(kind, script._c._get_method(name).graph, parameters) for name in names]
+    if not found or not all(found):
+        return None
+    made, _ = found[0]  # type: ignore[misc]
+    vars(made)[CALLINGS] = {name: calling for name, (_, calling) in zip(names, found, strict=True)}  # type: ignore[misc]
+    return made.train(script.training)
 
 
 def _raising(error: ArgumentError) -> Callable[..., Any]:

@@ -101,7 +101,7 @@ def _arguments(module: Any, name: str) -> dict[str, Any]:
         if key == "bias":
             if name == "MultiheadAttention":
                 arguments[key] = module.in_proj_bias is not None
-            elif isinstance(module, nn.RNNBase):
+            elif isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
                 arguments[key] = module.bias
             elif getattr(module, "weight", None) is not None or "weight" not in module._parameters:
                 arguments[key] = getattr(module, "bias", None) is not None

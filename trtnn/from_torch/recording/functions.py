@@ -47,6 +47,9 @@ _TAKES_LENGTHS = _MAKES_OF_LENGTHS | {
 }  # fmt: skip
 _INDEXES = {getattr(torch.ops.aten, name): name for name in ("index", "index_put", "index_put_")}
 _WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+_PACKED = (
+    "a network has the padded sequence: compute it of that, before pack_padded_sequence or behind pad_packed_sequence"
+)
 _TRANSFORMED = "it calls a function with tensors of its own, which no source can name: write what it computes"
 _KNOWN_LATER = "what comes of it depends on numbers that are known only when the network runs"
 
@@ -94,9 +97,10 @@ class FunctionCalls(TorchFunctionMode):
         if name == "__getitem__" and before.depends and _picks_by_a_mask(name, before.args):
             self._picked[id(result)] = picked((result, *args), tape.refusals[-1])
         self.places.note(name, before, args, result)
-        if name in ("get:shape", "size"):
+        self._refuse_parts(name, args, kwargs, result)
+        if name in ("get:shape", "size") or (name == "sym_size" and id(args[0]) not in self._picked):
             return self._lengths(first, result, before.args[1:] or tuple(before.kwargs.values()))
-        if name in ("numel", "nelement", "get:nbytes"):
+        if name in ("numel", "nelement", "get:nbytes", "sym_numel"):
             return with_origin(result, "numel", first, watcher=tape)
         if name in _GIVES_NUMBERS and not before.depends:
             return self._number(name, before, first, result)
@@ -145,6 +149,13 @@ class FunctionCalls(TorchFunctionMode):
         self.tape.add(callee, (args, {}), other)
         self.tape.value(other).cast_of = args[0].uncast
         return other
+
+    def _refuse_parts(self, name: str, args: Any, kwargs: Any, result: Any) -> None:
+        """Refuse what is computed of the tensors of a packed sequence, which a network has not."""
+        packed = self.tape.packed if name not in _SAYS_NOTHING else ()
+        taken = packed and any(id(part) in packed and part is not result for part in tensors_in((args, kwargs)))
+        if taken and not isinstance(result, (torch.device, torch.dtype, torch.layout, bool)):
+            self.tape.refuse(f"{name} of what a packed sequence is made of", _PACKED)
 
     def _refuse_transforms(self, args: Any, kwargs: Any) -> None:
         """Refuse what vmap, grad and their like compute of the inputs: their tensors stand for others."""

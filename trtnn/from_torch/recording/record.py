@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from trtnn.from_torch.recording.experts import each_for_all_tokens
 from trtnn.from_torch.recording.functions import FunctionCalls
 from trtnn.from_torch.recording.module_calls import ModuleCalls
+from trtnn.from_torch.recording.packing import padded_in_full
 from trtnn.from_torch.recording.steps import tensors_in
 from trtnn.from_torch.recording.tape import Tape
 
@@ -46,6 +47,7 @@ def record(tape: Tape, is_leaf: Callable[[nn.Module], bool], args: tuple[Any, ..
         _unscripted(),
         _unvalidated(tape),
         each_for_all_tokens(),
+        padded_in_full(tape),
         ModuleCalls(tape, is_leaf),
         _Unseen(tape),
         FunctionCalls(tape) as functions,

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils.rnn import PackedSequence
 
 from trtnn.from_torch.recording.frames import (
     OURS,
@@ -75,6 +76,7 @@ class Tape:
         paths: of each module, by id, its paths, the first first.
         held: of each parameter and buffer, by id, its names.
         values: the Value of each tensor, by id.
+        packed: the ids of the tensors that packed sequences are made of.
         count: how many steps there were.
         depth: how many recorded calls are under way: what runs within one is no step of its own.
         failed: the path of the module in whose forward torch raised an error.
@@ -91,6 +93,7 @@ class Tape:
                 self.held[id(tensor)].append(name)
         self._storages = {storage_of(t) for named in (model.parameters, model.buffers) for t in named()}
         self.values: dict[int, Value] = {}
+        self.packed: set[int] = set()
         self.scopes: dict[int, list[Scope]] = defaultdict(list)
         self.refusals: list[Refusal] = []
         self.guards: list[Guard] = []
@@ -361,6 +364,10 @@ class Tape:
         """Return what a structure holds now, with Values for tensors."""
         if isinstance(value, torch.Tensor):
             return self.value(value)
+        if isinstance(value, PackedSequence):  # one value, as a network has it: that of the steps
+            parts = [self.value(part) for part in value if part is not None]
+            self.packed.update(id(part.tensor) for part in parts)
+            return parts[0]
         if isinstance(value, list):
             listed = Listed(map(self.snapshot, value))
             listed.source = value

@@ -1,0 +1,131 @@
+"""Packed sequences: torch's functions that pack and pad are one step each, and torch pads as a network does.
+
+A network keeps the padding that it is given. So ``pad_packed_sequence`` gives as many steps as were packed of, also
+where the longest sequence has fewer, if lengths are a tensor; torch does so with ``total_length``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch.nn.utils import rnn
+
+from trtnn.from_torch.recording.arguments import Arguments
+from trtnn.from_torch.recording.lengths import plain, without_origins
+from trtnn.from_torch.recording.steps import Callee, Step, Value, steps_within
+from trtnn.from_torch.recording.tape import Tape
+
+_CALLS = "_trtnn_calls"
+
+
+def _pack_padded_sequence(input: Any, lengths: Any, batch_first: Any = False, enforce_sorted: Any = True) -> Any:
+    return _trtnn_calls[0](input, lengths, batch_first, enforce_sorted)  # type: ignore[name-defined]  # noqa: F821
+
+
+def _pad_packed_sequence(
+    sequence: Any, batch_first: Any = False, padding_value: Any = 0.0, total_length: Any = None
+) -> Any:
+    return _trtnn_calls[1](sequence, batch_first, padding_value, total_length)  # type: ignore[name-defined]  # noqa: F821
+
+
+@contextmanager
+def padded_in_full(tape: Tape | None = None) -> Iterator[None]:
+    """Let torch pad packed sequences as a network does, and note on a tape that they are packed and padded.
+
+    Code that holds torch's functions calls others meanwhile.
+    """
+    functions = rnn.pack_padded_sequence, rnn.pad_packed_sequence
+    codes = [function.__code__ for function in functions]
+    calls = _Calls(tape, *(_original(function) for function in functions))
+    setattr(rnn, _CALLS, (calls.pack, calls.pad))
+    try:
+        for function, other in zip(functions, (_pack_padded_sequence, _pad_packed_sequence), strict=True):
+            function.__code__ = other.__code__
+        yield
+    finally:
+        for function, code in zip(functions, codes, strict=True):
+            function.__code__ = code
+        delattr(rnn, _CALLS)
+
+
+def _original(function: Any) -> Callable[..., Any]:
+    return FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
+
+
+class _Calls:
+    """What is called in the place of torch's functions.
+
+    Args:
+        tape: what the calls are noted on, or None.
+        pack, pad: torch's own.
+    """
+
+    def __init__(self, tape: Tape | None, pack: Callable[..., Any], pad: Callable[..., Any]) -> None:
+        self._tape, self._pack, self._pad = tape, pack, pad
+        self._steps: dict[int, tuple[torch.Tensor, int]] = {}  # by the batch sizes, which are handed on, of how many
+
+    def pack(self, input: Any, lengths: Any, batch_first: Any, enforce_sorted: Any) -> Any:
+        """Pack sequences in any order: a network needs none."""
+
+        def run() -> Any:
+            packed = self._pack(input, without_origins(lengths), batch_first, False)
+            if isinstance(lengths, torch.Tensor):
+                self._steps[id(packed.batch_sizes)] = packed.batch_sizes, plain(input.shape[1 if batch_first else 0])
+            return packed
+
+        self._tell_of_tensor(lengths)
+        kwargs = {"batch_first": batch_first, "enforce_sorted": enforce_sorted}
+        return self._noted(rnn.pack_padded_sequence, (input, lengths), kwargs, run)
+
+    def _tell_of_tensor(self, lengths: Any) -> None:
+        """Say of lengths that were just taken out of a tensor, which is refused, that the tensor can be given."""
+        refusals = self._tape.refusals if self._tape is not None and not isinstance(lengths, torch.Tensor) else []
+        if refusals and refusals[-1].what in ("torch.Tensor.tolist", "torch.Tensor.numpy"):
+            refusals[-1].why = "pack_padded_sequence takes lengths that are known later as the tensor that they are"
+
+    def pad(self, sequence: Any, batch_first: Any, padding_value: Any, total_length: Any) -> Any:
+        """Pad packed sequences to as many steps as they were packed of."""
+
+        def run() -> Any:
+            _, steps = self._steps.get(id(sequence.batch_sizes), (None, None))
+            total = plain(total_length) if total_length is not None else steps
+            return self._pad(sequence, batch_first, padding_value, total)
+
+        kwargs = {"batch_first": batch_first, "padding_value": padding_value, "total_length": total_length}
+        return self._noted(rnn.pad_packed_sequence, (sequence,), kwargs, run)
+
+    def _noted(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], run: Callable[[], Any]) -> Any:
+        """Call what a function does, and note it as one step."""
+        tape = self._tape
+        if tape is None or tape.depth:
+            return run()
+        with torch._C.DisableTorchFunction():
+            before = Arguments(tape, args, {name: value for name, value in kwargs.items() if value is not None})
+            tape.depth += 1
+            try:
+                result = run()
+            finally:
+                tape.depth -= 1
+            callee = Callee("function", function, function.__name__, "torch.nn.utils.rnn")
+            tape.add(callee, (before.args, before.kwargs), result)
+        return result
+
+
+def packs(tape: Tape) -> bool:
+    """Whether sequences were packed by a tensor of lengths."""
+    return any(step.name == "pack_padded_sequence" and isinstance(step.args[1], Value) for step in _steps(tape))
+
+
+def padded_steps(tape: Tape) -> list[Step]:
+    """Return the recorded steps that give as many steps as were packed of, where torch gives those of the longest."""
+    if not packs(tape):
+        return []
+    return [step for step in _steps(tape) if step.name == "pad_packed_sequence" and "total_length" not in step.kwargs]
+
+
+def _steps(tape: Tape) -> Iterator[Step]:
+    return steps_within(tape.root) if tape.root is not None else iter(())
