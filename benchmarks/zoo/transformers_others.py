@@ -355,7 +355,6 @@ OTHERS: dict[str, Model] = {
                   "window_size": 4, "depths": [1, 1], "num_attention_heads": [2, 4], "hidden_size": 32,
                   "patch_embeds_hidden_size": 16}, "text_config": {**_LANGUAGE, "projection_dim": 16},
                   "projection_dim": 16}), lambda: {**_tokens(), **_spectra(1, 256, 16)}),
-    "encodec": Model("EncodecModel", Config("EncodecConfig", _CODEC), lambda: _spectra(1, 320, name="input_values")),
     "encodec-decoder": Model("EncodecDecoder", Config("EncodecConfig", _CODEC),
                              lambda: _spectra(16, 20, name="hidden_states")),
     "dac": Model("DacModel", Config("DacConfig", _DAC), lambda: _spectra(1, 320, name="input_values")),
