@@ -101,7 +101,7 @@ def _outline(drawn: np.ndarray, corners: np.ndarray, color: tuple[int, int, int]
 def _join(drawn: np.ndarray, points: np.ndarray, color: tuple[int, int, int], line_px: int) -> None:
     """Draw key points, and the lines between COCO's, in place."""
     cv2 = opencv()
-    there = np.asarray(~np.isnan(points).any(axis=1))
+    there = np.asarray(np.isfinite(points).all(axis=1))
     inside = np.clip(points[:, :2], 0, (drawn.shape[1] - 1, drawn.shape[0] - 1)).round()
     places = np.where(there[:, None], inside, 0).astype(int).tolist()
     seen = (there if points.shape[1] == 2 else there & (points[:, 2] >= SEEN)).tolist()
