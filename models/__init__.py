@@ -9,7 +9,19 @@ from trtnn.models.registry import (
     families,
     from_state_dict,
     identify,
+    other_sizes,
     shaped,
 )
 
-__all__ = ["FAMILIES", "by_name", "by_task", "create", "describe", "families", "from_state_dict", "identify", "shaped"]
+__all__ = [
+    "FAMILIES",
+    "by_name",
+    "by_task",
+    "create",
+    "describe",
+    "families",
+    "from_state_dict",
+    "identify",
+    "other_sizes",
+    "shaped",
+]

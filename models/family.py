@@ -12,10 +12,11 @@ from trtnn.errors import ArgumentError, StateDictError, harmless_text, listed
 from trtnn.models import following
 from trtnn.models.boxes import AnchorHead
 from trtnn.models.names import unknown_name
-from trtnn.models.registry import by_name, describe, identify, own_part
+from trtnn.models.registry import by_name, check_is_there_once, describe, identify, other_sizes, own_part
 from trtnn.models.strangers import stranger
 from trtnn.modules import Module
 from trtnn.modules.module import LoadResult
+from trtnn.modules.state import check_is_state_dict
 from trtnn.shapes.spec import Input
 
 # What a file says of where its weights come from, which goes with them into the engine.
@@ -125,9 +126,13 @@ class Family(Module):
         state dict is loaded: what that says nothing of is again as the model was constructed, or as somebody set it.
 
         Raises:
-            StateDictError: as there, or the file says that it is of another network than this, with the same names.
+            ArgumentError: it is no state dict.
+            StateDictError: as there, the file says that it is of another network than this, with the same names, or it
+                holds this network twice, such as a teacher and a student.
         """
+        check_is_state_dict(self._state(), state_dict)
         part = own_part(type(self).identify, state_dict)
+        check_is_there_once(part, state_dict)
         said: dict[str, Any] = metadata_of(part)
         if "names" in said:
             said = {**said, "names": _names_by_index(said["names"])}
@@ -230,7 +235,7 @@ class Family(Module):
             return f"this does not look like a {type(self).__name__}, nor like another model of trtnn{more}"
         arguments = identify(state_dict) or {}
         lines = [f"this looks like {described}"]
-        if differing := _of_other_sizes(state_dict, arguments):
+        if differing := other_sizes(state_dict):
             lines = [
                 f"of the models here {described} is nearest, and {listed(differing, _MOST_NAMED)} are of other sizes: "
                 "this has another width, depth or head",
@@ -245,18 +250,6 @@ class Family(Module):
             folded, how = ("is", "with") if arguments.get("fused") else ("is not", "without")
             lines.append(f"BatchNorm {folded} folded into its convolutions: create the model {how} fused=True")
         return "\n  ".join(lines)
-
-
-def _of_other_sizes(state_dict: Mapping[str, Any], arguments: dict[str, Any]) -> list[str]:
-    """Return the arrays of a state dict that are of other sizes in the model that it looks like."""
-    family = by_name()[arguments["name"]]
-    try:
-        model = family(**arguments)
-    except ArgumentError:  # two may be meant, which its own error says
-        return []
-    own = family.canonical(own_part(family.identify, state_dict))
-    members = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
-    return [name for name, member in members if name in own and math.prod(own[name].shape) != member.numel()]
 
 
 def _absolute(source: following.Plain, number: int) -> Any:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from trtnn.checkpoint.prefixes import unwrapped
 from trtnn.checkpoint.state_dict import SHARD, StateDict, metadata_of
-from trtnn.errors import StateDictError
+from trtnn.errors import ArgumentError, StateDictError, listed
 from trtnn.models.names import unknown_name
 from trtnn.models.strangers import stranger
+from trtnn.modules.state import check_is_state_dict
 
 if TYPE_CHECKING:
     from trtnn.models.family import Family
@@ -87,6 +89,24 @@ def describe(state_dict: Mapping[str, Any]) -> str | None:
     return f"{family.__name__}({', '.join([name, *options])})"
 
 
+def other_sizes(state_dict: Mapping[str, Any]) -> list[str]:
+    """Return the names of the arrays that are of other sizes in the model which :func:`identify` tells.
+
+    There are some where a network has another width, depth or head than those that are published.
+    """
+    recognised = _recognise(state_dict)
+    if recognised is None:
+        return []
+    family, arguments = recognised
+    try:
+        model = create(**arguments)
+    except ArgumentError:  # two may be meant, which its own error says
+        return []
+    own = family.canonical(own_part(family.identify, state_dict))
+    members = (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False))
+    return [name for name, member in members if name in own and math.prod(own[name].shape) != member.numel()]
+
+
 def from_state_dict(state_dict: Mapping[str, Any], name: str | None = None, **options: Any) -> Family:
     """Return a model with the weights of a state dict, which itself tells what it belongs to.
 
@@ -96,8 +116,10 @@ def from_state_dict(state_dict: Mapping[str, Any], name: str | None = None, **op
         **options: arguments of the model, in place of what the state dict tells.
 
     Raises:
+        ArgumentError: it is no state dict, but a path or a module.
         StateDictError: no family knows these names, or they do not fit the model.
     """
+    check_is_state_dict({}, state_dict)
     identified = _arguments(state_dict, name)
     if identified is None and name is None:
         raise _unknown(state_dict)
@@ -133,6 +155,25 @@ def own_part(identify: Identify, state_dict: Mapping[str, Any]) -> Mapping[str, 
     """Return what of a state dict a family identifies, without what wrappers put before its names; else all of it."""
     parts = (part for part in unwrapped(state_dict) if identify(part) is not None)
     return next(parts, state_dict)
+
+
+def check_is_there_once(part: Mapping[str, Any], state_dict: Mapping[str, Any]) -> None:
+    """Check that a state dict has no other network of the names of a part of it, such as a teacher beside a student.
+
+    Raises:
+        StateDictError: it has; with what stands before the names of each.
+    """
+    if len(part) == len(state_dict):
+        return
+    name = next(iter(part))
+    fronts = [key.removesuffix(name) for key in state_dict if key.endswith(name)]
+    fronts = [front for front in fronts if all(front + key in state_dict for key in part)]
+    if len(fronts) > 1:
+        raise StateDictError(
+            f"this holds the same network {len(fronts)} times, its names behind {listed(list(map(repr, fronts)), 5)}",
+            f"give one: {{name.removeprefix({fronts[0]!r}): array for name, array in state_dict.items() "
+            f"if name.startswith({fronts[0]!r})}}",
+        )
 
 
 def _arguments(state_dict: Mapping[str, Any], name: str | None) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ import torch
 
 import trtnn
 from tests.helpers import ONE_TARGET, message_of
+from trtnn import models
 from trtnn.cli.sources import fill_empty, make_model
 from trtnn.errors import ArgumentError
 from trtnn.examples.digits import WEIGHTS
@@ -37,6 +38,25 @@ def test_a_checkpoint_of_no_known_model(run, tmp_path):
     assert f"{'x' * 100}  float32  1×2\n" in result.out
     assert f"{'steps':100}  int64    scalar\n" in result.out
     assert result.out.endswith("2 tensors, 3 numbers, 0.0 MB\nmodel: none that trtnn knows\n")
+
+
+def test_a_checkpoint_of_another_width_and_one_that_may_be_two_are_told(run, tmp_path):
+    wide = models.create("yolov5n", classes=2, width=0.375)
+    pose = models.create("yolov8n-pose", classes=1, kpt_shape=(2, 3))
+    for name, model in (("wide", wide), ("pose", pose)):
+        members = (*model.named_parameters(), *model.named_buffers())
+        trtnn.save({path: np.zeros(member.shape, np.float32) for path, member in members}, tmp_path / f"{name}.npz")
+    usual = {name: member.numel() for name, member in models.create("yolov5n", classes=2)._state().items()}
+    others = [name for name, member in wide._state().items() if member.numel() != usual[name]]
+    result = run("inspect", tmp_path / "wide.npz", "--json", tmp_path / "wide.json")
+    assert result.out.splitlines()[-1] == (
+        "model: none that trtnn has, nearest yolov5n, classes 2, version 6.0: "
+        f"other sizes of model.0.conv.weight, model.0.bn.weight, model.0.bn.bias and {len(others) - 3} more"
+    )
+    assert json.loads((tmp_path / "wide.json").read_text())["model"] is None
+    assert run("inspect", tmp_path / "pose.npz").out.endswith(
+        "model: yolov8n-pose, classes 1, kpt_shape of 6 numbers, which nothing tells more of\n"
+    )
 
 
 def test_numbers_that_are_none_are_told(run, tmp_path):

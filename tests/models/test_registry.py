@@ -240,6 +240,42 @@ def test_a_network_that_is_not_here_is_no_slip_of_one_that_is(name):
     )
 
 
+@pytest.mark.parametrize("wrapper", ["", "module.", "model."])
+def test_a_network_that_is_there_twice_is_refused_with_both(wrapper):
+    model = models.create("resnet18", classes=2)
+    own = {name: np.zeros(member.shape, np.float32) for name, member in model._state().items()}
+    fronts = [f"{wrapper}{name}." for name in ("teacher", "student")]
+    twice = {f"{front}{name}": array for front in fronts for name, array in own.items()}
+    way = f"{{name.removeprefix({fronts[0]!r}): array for name, array in state_dict.items() "
+    way += f"if name.startswith({fronts[0]!r})}}"
+    for load in (models.from_state_dict, model.load_state_dict):
+        assert message_of(StateDictError, load, twice) == (
+            f"this holds the same network 2 times, its names behind {fronts[0]!r}, {fronts[1]!r}\n  give one: {way}"
+        )
+    one = eval(way, {"state_dict": twice})  # the words are the code
+    assert models.from_state_dict(one).name == "resnet18"
+    beside = {name: array for name, array in twice.items() if name.startswith(fronts[0]) or name.endswith("fc.bias")}
+    assert models.from_state_dict(beside).name == "resnet18"  # the student's last layer alone is no second one
+
+
+def test_what_is_no_state_dict():
+    model = models.create("resnet18", classes=2)
+    for what, words in (
+        ("a.pt", "not a str\n  read a file by trtnn.load"),
+        (model, "ResNet\n  give what its state_dict() returns"),
+        (None, "not a NoneType"),
+    ):
+        for load in (models.from_state_dict, model.load_state_dict):
+            message = message_of(ArgumentError, load, what)
+            assert message.startswith("a state dict is a mapping of names to arrays, not a ")
+            assert words in message
+    nested = {"epoch": 3, "state_dict": {"conv1.weight": np.zeros(2)}}
+    for load in (models.from_state_dict, model.load_state_dict):
+        assert "holds one under 'state_dict'\n  load that: checkpoint['state_dict']" in message_of(
+            StateDictError, load, nested
+        )
+
+
 def test_a_state_dict_of_no_known_family():
     message = message_of(StateDictError, models.from_state_dict, {"a": np.zeros(2), "b": np.zeros(2)})
     assert message.startswith("no model of trtnn has parameters named like these: a, b")

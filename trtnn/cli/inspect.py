@@ -99,4 +99,5 @@ def _network_values(network: trtnn.Network) -> dict[str, Any]:
 def _checkpoint_values(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
     tensors = {name: {"dtype": array.dtype.name, "shape": list(array.shape)} for name, array in state_dict.items()}
     metadata = getattr(state_dict, "metadata", {})
-    return {"model": models.identify(state_dict), "metadata": metadata, "tensors": tensors}
+    model = None if models.other_sizes(state_dict) else models.identify(state_dict)
+    return {"model": model, "metadata": metadata, "tensors": tensors}

@@ -91,12 +91,20 @@ def print_state_dict(state_dict: Mapping[str, np.ndarray]) -> None:
     for key, value in metadata_of(state_dict).items():
         if key not in _NOT_SHOWN:
             print_line(f"{key}: {harmless_text(_shown(value))}")
+    print_line(harmless_text(f"model: {_model_of(state_dict)}"))
+
+
+def _model_of(state_dict: Mapping[str, np.ndarray]) -> str:
+    """Return which model a state dict is of in words."""
     arguments = models.identify(state_dict)
-    model = ", ".join(f"{key} {value}" for key, value in (arguments or {}).items()).removeprefix("name ")
-    unknown = stranger(state_dict)
-    print_line(
-        harmless_text(f"model: {model or (f'{unknown}, which trtnn has not' if unknown else 'none that trtnn knows')}")
-    )
+    if arguments is None:
+        unknown = stranger(state_dict)
+        return f"{unknown}, which trtnn has not" if unknown else "none that trtnn knows"
+    if len(shape := arguments.get("kpt_shape", (0, 0))) == 1:
+        arguments["kpt_shape"] = f"of {shape[0]} numbers, which nothing tells more of"
+    model = ", ".join(f"{key} {value}" for key, value in arguments.items()).removeprefix("name ")
+    others = models.other_sizes(state_dict)
+    return f"none that trtnn has, nearest {model}: other sizes of {listed(others, 3)}" if others else model
 
 
 def _is_finite(array: np.ndarray) -> bool:

@@ -125,7 +125,7 @@ def under_own_names(own: Mapping[str, Parameter], state_dict: Any) -> Mapping[st
         ArgumentError: it is no mapping of strings.
         StateDictError: it holds a state dict instead of being one.
     """
-    _check_is_state_dict(own, state_dict)
+    check_is_state_dict(own, state_dict)
     there = {id(member) for name, member in own.items() if name in state_dict}
     if not state_dict or all(id(member) in there or member.optional for member in own.values()):
         return state_dict
@@ -222,7 +222,17 @@ def as_array(value: Any) -> np.ndarray:
     return array if array.dtype.isnative else array.astype(array.dtype.type)
 
 
-def _check_is_state_dict(own: Mapping[str, Parameter], state_dict: Any) -> None:
+def check_is_state_dict(own: Mapping[str, Parameter], state_dict: Any) -> None:
+    """Check that what is given as a state dict is one: a mapping of names to arrays.
+
+    Args:
+        own: the names of who takes it, none where they are not known.
+        state_dict: what is given.
+
+    Raises:
+        ArgumentError: it is something else, such as a path or a module.
+        StateDictError: it holds one under one of its names.
+    """
     if not isinstance(state_dict, Mapping):
         hints = ['read a file by trtnn.load: model.load_state_dict(trtnn.load("weights.pt"))']
         if callable(getattr(state_dict, "state_dict", None)):
