@@ -440,6 +440,10 @@ def test_bad_input():
         "quant.activation_post_process.max_val": np.float32(1),
     }
     assert "such as QuantStub, is an Identity of the model; from_torch leaves such out" in refused(stub)
+    message = refused({"activation_post_process_0.min_val": np.float32(0), "0.weight": np.ones((8, 4, 1, 1))})
+    assert ".activation_post_process.min_val" in message
+    assert "no name such as activation_post_process_0.min_val tells a module: from_torch takes" in message
+    assert "tells a module" not in refused(two().state_dict())
     assert "none for what it reads" in refused(weight)
     assert "0.input_quantizer._amax holds 0" in refused({"0.input_quantizer._amax": np.float32(0)})
     assert "holds nan" in refused({"0.input_quantizer._amax": np.float32(np.nan)})

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -41,6 +42,7 @@ _ZERO_POINTS = (".weight_fake_quant.zero_point", ".activation_post_process.zero_
 _MOST_STEPS = 130  # that torch.ao's int8 has for the largest number seen, 127.5, with room for how that is rounded
 _OBSERVED = (".activation_post_process.min_val", ".activation_post_process.max_val")
 _HISTOGRAM = ".activation_post_process.histogram"
+_NUMBERED = re.compile(r"(.+\.)?activation_post_process_\d+\.")
 
 
 def take_scales(model: M, source: Any, dtype: Literal["int8", "fp8"] = "int8") -> M:
@@ -76,16 +78,18 @@ def take_scales(model: M, source: Any, dtype: Literal["int8", "fp8"] = "int8") -
         raise ArgumentError(f"dtype {dtype!r}", *nearest(str(dtype), DTYPES), f"known: {', '.join(DTYPES)}")
     largest = largest_of(DTYPES[dtype])
     if isinstance(source, (str, os.PathLike)) and Path(source).suffix == ".onnx":
-        found, left_out = read_onnx(Path(source), dtype)
+        (found, left_out), names = read_onnx(Path(source), dtype), list[str]()
         why = "others than convolutions and products by weights read what these round, which is not rounded here"
     else:
         state = load(source) if isinstance(source, (str, os.PathLike)) else source
-        found, left_out = list(_read(state, largest, dtype)), _unread(state)
+        found, left_out, names = list(_read(state, largest, dtype)), _unread(state), list(state)
         why = "nothing is known that they are of, and what they round is not rounded here"
     if not found:
+        ends = ", ".join((*_RANGES, *_SCALES, *_OBSERVED))
         raise ArgumentError(
             "there are no scales in it",
-            f"known are names that end in {', '.join((*_RANGES, *_SCALES))}, and Quantize layers of ONNX files",
+            f"known are names that end in {ends}, and Quantize layers of ONNX files",
+            *_of_numbers(names),
         )
     before = forget(model)
     try:
@@ -140,6 +144,14 @@ def _unread(source: Mapping[str, Any]) -> list[str]:
                 "fold it into the layer before, or measure again: trtnn.quantize(model, samples)",
             )
     return [name for name in unread if not name.endswith("._pre_quant_scale")]
+
+
+def _of_numbers(names: Iterable[str]) -> list[str]:
+    """Return what to do where names of scales are those of torch.ao's FX mode, which numbers what it puts in."""
+    found = next(filter(_NUMBERED.match, names), None)
+    return (
+        [] if found is None else [f"no name such as {found} tells a module: from_torch takes what prepare_qat_fx made"]
+    )
 
 
 def _axis_of(shape: tuple[int, ...]) -> int | None:
