@@ -79,6 +79,36 @@ def test_modules_are_torch_nns_again():
     assert "class Block(Module):" in source
 
 
+class Core(torch.nn.Module):
+    """What torch's table of decompositions has under names of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3, stride=2, padding=1, groups=1)
+        self.norm = torch.nn.BatchNorm2d(4)
+        self.up = torch.nn.ConvTranspose2d(4, 6, 3, stride=2, output_padding=1, padding=1)
+        self.last = torch.nn.LayerNorm(6)
+
+    def forward(self, x):
+        x = self.up(self.norm(self.conv(x)).relu())
+        x = self.last(x.permute(0, 2, 3, 1))
+        return x.softmax(-1), torch.nn.functional.log_softmax(x, 1)
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_what_decompositions_leave(full):
+    torch.manual_seed(0)
+    model, x = Core().eval(), images(2, 3, 8, 8)
+    model.norm.running_mean.uniform_(-1, 1)
+    model.norm.running_var.uniform_(0.5, 2)
+    program = torch.export.export(model, (x,))
+    converted = trtnn.from_torch(program.run_decompositions(*([] if full else [{}])), x)
+    assert "self.conv = Conv2d(3, 4, 3, stride=2, padding=1)" in converted.source
+    other = images(2, 3, 8, 8) * 2 - 1
+    with torch.no_grad():
+        assert_close(converted.trace().run(other.numpy()), model(other), 1e-5)
+
+
 class Picks(torch.nn.Module):
     def __init__(self):
         super().__init__()

@@ -344,8 +344,10 @@ class Body:
             return False
         read = [i for i, value in enumerate(result) if any(id(inner) in self._read for inner in values_in(value))]
         if len(read) == 1 and isinstance(result[read[0]], Value):
-            value = result[read[0]]
-            self._assign_tensor(step, Item(node, (Text(str(read[0])),)), value)
+            value, place = result[read[0]], read[0]
+            is_written_out = isinstance(node, Items) and place < len(node.items)
+            part = node.items[place] if is_written_out else Item(node, (Text(str(place)),))  # type: ignore[union-attr]
+            self._assign_tensor(step, part, value)
             return True
         if not self._are_named([*values_in(result)], step):
             return False

@@ -24,9 +24,9 @@ def told_by_call(kind: str, step: Step) -> Call | None:
     if not args:  # an activation: torch's own with its defaults calls it so
         inplace = (("inplace", Text("True")),) if step.name.endswith("_") else ()
         return Call(Text(kind), (), inplace) if step.name.rstrip("_") == kind.lower() else None
-    find = {"conv1d": _conv, "conv2d": _conv, "conv3d": _conv, "linear": _linear, "layer_norm": _layer_normalization,
-            "batch_norm": _batch_normalization, "embedding": _lookup, "max_pool2d": _max_pool,
-            "adaptive_avg_pool2d": _adaptive_pool}.get(step.name)  # fmt: skip
+    find = {"conv1d": _conv, "conv2d": _conv, "conv3d": _conv, "convolution": _convolution, "linear": _linear,
+            "layer_norm": _layer_normalization, "batch_norm": _batch_normalization, "embedding": _lookup,
+            "max_pool2d": _max_pool, "adaptive_avg_pool2d": _adaptive_pool}.get(step.name)  # fmt: skip
     return None if find is None else find(kind, x, *args)
 
 
@@ -59,6 +59,21 @@ def _conv(
     )
     options = (_number(stride, "stride", 1), _number(padding, "padding", 0), _number(dilation, "dilation", 1))
     return Call(Text(kind), sizes, (*options, _number(groups, "groups", 1), _number(bias is not None, "bias", True)))
+
+
+def _convolution(
+    kind: str,
+    x: Any,
+    weight: Any,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    transposed: bool,
+    output_padding: Any,
+    groups: int,
+) -> Call | None:
+    return None if transposed else _conv(kind, x, weight, bias, stride, padding, dilation, groups)
 
 
 def _linear(kind: str, x: Any, weight: Any, bias: Any = None) -> Call | None:
