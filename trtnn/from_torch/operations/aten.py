@@ -33,47 +33,6 @@ def _layer_norm(x: Any, shape: Any, weight: Any = None, bias: Any = None, eps: A
     return f"F.layer_norm({text(x, shape, weight, bias)}, eps={eps})"
 
 
-@converter(torch.ops.aten.convolution)
-def _convolution(
-    x: Any,
-    weight: Any,
-    bias: Any,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    transposed: Any,
-    output_padding: Any,
-    groups: Any,
-) -> str:
-    if transposed:
-        more = _text(stride, padding, output_padding, groups, dilation)
-        return f"F.conv_transpose{len(stride)}d({_text(x, weight, bias)}, {more})"
-    return f"F.conv{len(stride)}d({_text(x, weight, bias, stride, padding, dilation, groups)})"
-
-
-@converter(torch.ops.aten._softmax)
-def _softmax(x: Any, dim: Any, *_: Any) -> str:
-    return f"F.softmax({_text(x, dim)})"
-
-
-@converter(torch.ops.aten._log_softmax)
-def _log_softmax(x: Any, dim: Any, *_: Any) -> str:
-    return f"F.log_softmax({_text(x, dim)})"
-
-
-# What gives statistics as well, which are of training.
-
-
-@converter(torch.ops.aten.native_layer_norm)
-def _native_layer_norm(x: Any, shape: Any, weight: Any, bias: Any, eps: Any) -> str:
-    return f"({_layer_norm(x, shape, weight, bias, eps)},)"
-
-
-@converter(torch.ops.aten._native_batch_norm_legit_no_training)
-def _native_batch_norm(x: Any, weight: Any, bias: Any, mean: Any, var: Any, momentum: Any, eps: Any) -> str:
-    return f"({_batch_norm(x, weight, bias, mean, var, False, momentum, eps)},)"
-
-
 @converter(torch.ops.aten.group_norm)
 def _group_norm(x: Any, groups: Any, weight: Any = None, bias: Any = None, eps: Any = 1e-5, *_: Any) -> str:
     return f"F.group_norm({text(x, groups, weight, bias)}, eps={eps})"
