@@ -115,6 +115,23 @@ def test_last_layers_stay_as_they_are_where_nothing_is_said():
     assert hasattr(trtnn.quantize(alone, images(1, *SHAPE))[0], "input_scale"), "nothing else would be left"
 
 
+def test_a_last_layer_that_is_called_before_as_well_stays_as_it_is():
+    class Again(Module):
+        """A convolution whose second call is the last layer."""
+
+        def __init__(self):
+            super().__init__()
+            self.inputs = {"x": (1, 8, 4, 4)}
+            self.before, self.last = chain(4), Conv2d(8, 8, 1)
+
+        def forward(self, x):
+            return self.last(self.before(self.last(x)))
+
+    model = trtnn.quantize(filled(Again()), images(1, 1, 8, 4, 4))
+    left = [name for name, module in model.named_modules() if isinstance(module, Conv2d) and not module._buffers]
+    assert left == ["last"]
+
+
 def test_fp8_leaves_narrow_convolutions_as_well():
     model = trtnn.quantize(detector(), images(1, *SHAPE), "fp8")
     assert not model.stem.conv._buffers

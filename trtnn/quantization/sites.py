@@ -100,17 +100,17 @@ class Sites:
     def _sites_behind(self) -> dict[str, int]:
         """Return how many other sites stand at least between each and a site that none comes behind, that included."""
         read = {path: set(tensors_of(site)) for path, site in self.by_path.items()}
-        behind = dict.fromkeys(self.by_path, 0)
+        behind: dict[str, int] = {}
         to_read: dict[str, int] = {}  # how many sites there are at least from the one that reads a tensor on
         for edge in reversed(self._edges.layers):
             following = min((to_read[name] for name in edge.gives if name in to_read), default=None)
             if edge.path in read and read[edge.path].intersection(edge.reads):
-                behind[edge.path] = max(behind[edge.path], following or 0)
+                behind[edge.path] = min(behind.get(edge.path, following or 0), following or 0)
                 following = (following or 0) + 1
             if following is not None:
                 for name in edge.reads:
                     to_read[name] = min(to_read.get(name, following), following)
-        return behind
+        return {path: behind.get(path, 0) for path in self.by_path}
 
     def _choose(self, sites: dict[str, Site]) -> None:
         """Take these sites, and find what else they need."""
