@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+
 import torch
 
 
@@ -66,3 +69,79 @@ def does_before(x, most):
     if (x > most).any():
         x += 1
         assert most > 2
+
+
+def suppressed(x, most):
+    with contextlib.suppress(ValueError):
+        raises(x, most)
+        x += 1
+
+
+def swallowed(x, most):
+    try:
+        raises(x, most)
+        x += 1
+    finally:
+        return  # noqa: B012  that is the case
+
+
+class _Counter:
+    """Ends where numbers are none that it takes, which ``for`` asks for by an error."""
+
+    def __init__(self, x, most):
+        self.x, self.most, self.left = x, most, 3
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.left -= 1
+        if self.left < 0 or (self.x * self.left > self.most).any():
+            raise StopIteration
+        return self.left
+
+
+def ends(x, most):
+    for _ in _Counter(x, most):
+        x += 1
+
+
+class _Lacking:
+    """Has an attribute where numbers are such, which ``getattr`` and ``hasattr`` ask for by an error."""
+
+    def __init__(self, x, most):
+        self.x, self.most = x, most
+
+    def __getattr__(self, name):
+        if (self.x > self.most).any():
+            raise ValueError(name)
+        return 1
+
+    @property
+    def near(self):
+        if (self.x > self.most).any():
+            raise AttributeError("near")
+        return 1
+
+
+def lacks(x, most):
+    x += getattr(_Lacking(x, most), "far", 0)
+
+
+def has(x, most):
+    if hasattr(_Lacking(x, most), "near"):
+        x += 1
+
+
+if sys.version_info >= (3, 11):
+    _SOURCE = """
+def caught_in_a_group(x, most):
+    try:
+        raises(x, most)
+        x += 1
+    except* ValueError:
+        pass
+"""
+    exec(compile(_SOURCE, __file__, "exec"))
+else:
+    caught_in_a_group = caught

@@ -209,10 +209,13 @@ def _up_to_the_recording(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def _catches(frame: FrameType) -> bool:
-    """Whether an error at the instruction that a frame is at is caught there."""
+    """Whether an error at the instruction that a frame is at may be caught there, or by Python behind such a method."""
+    name = frame.f_code.co_name
+    if name.startswith("__") and name.endswith("__") and name != "__call__":  # as __next__ and __getattr__ end and ask
+        return True
     code = _read(frame.f_code)
     return any(
-        _is_except([instruction.opname for instruction in code.instructions[code.places[target] :]])
+        not _goes_on(code.instructions, code.places[target], first)
         for first, last, target in _handlers(frame.f_code)
         if first <= frame.f_lasti < last and target in code.places
     )
@@ -224,21 +227,55 @@ def _handlers(code: CodeType) -> list[tuple[int, int, int]]:
     if sys.version_info >= (3, 11):
         entries = dis.Bytecode(code).exception_entries  # type: ignore[attr-defined]
         return [(entry.start, entry.end, entry.target) for entry in entries]
-    tries = (instruction for instruction in dis.get_instructions(code) if instruction.opname == "SETUP_FINALLY")
+    setups = ("SETUP_FINALLY", "SETUP_WITH")
+    tries = (instruction for instruction in dis.get_instructions(code) if instruction.opname in setups)
     return [(instruction.offset, instruction.argval, instruction.argval) for instruction in tries]
 
 
-def _is_except(operations: list[str]) -> bool:
-    """Whether instructions that an error goes to are an ``except``, and no ``finally`` or the end of a ``with``."""
-    operations = operations[1:] if operations[0] == "PUSH_EXC_INFO" else operations
-    if operations[0] == "POP_TOP":  # of all errors
-        return True
-    for operation in operations:
-        if operation in ("CHECK_EXC_MATCH", "CHECK_EG_MATCH", "JUMP_IF_NOT_EXC_MATCH"):
+def _goes_on(instructions: list[dis.Instruction], at: int, first: int) -> bool:
+    """Whether an error that goes to an instruction goes on from there: behind a plain ``finally``, or torch's ``with``.
+
+    Args:
+        instructions: of the code.
+        at: which of them it goes to.
+        first: where what is watched begins.
+    """
+    for instruction in instructions[at:]:
+        name = instruction.opname
+        if name == "RERAISE":
             return True
-        if not operation.startswith(("LOAD_", "DUP_TOP", "BUILD_TUPLE", "COPY")):
+        if name == "WITH_EXCEPT_START":
+            return _is_of_torchs(instructions, first)
+        if name.startswith(("RETURN_", "POP_JUMP", "JUMP", "CHECK_", "POP_EXCEPT", "RAISE_")) or name in _MATCHES:
             return False
     return False
+
+
+_MATCHES = ("JUMP_IF_NOT_EXC_MATCH", "PREP_RERAISE_STAR", "CALL_INTRINSIC_2")
+_MANAGERS = frozenset((  # that let errors pass
+    "no_grad", "enable_grad", "inference_mode", "set_grad_enabled", "autocast", "record_function", "nullcontext",
+    "sdpa_kernel", "device",
+))  # fmt: skip
+
+
+def _is_of_torchs(instructions: list[dis.Instruction], first: int) -> bool:
+    """Whether the ``with`` whose body begins at an offset is of a manager that is known to let errors pass."""
+    before = [instruction for instruction in instructions if instruction.offset < first]
+    entered = next((i for i, one in enumerate(reversed(before)) if one.opname in _ENTERS), None)
+    line = before[: len(before) - entered] if entered is not None else []
+    names = []
+    for instruction in reversed(line[:-1]):
+        if instruction.opname.startswith(("STORE_", "POP_TOP")) or instruction.opname in _ENTERS:
+            break
+        if instruction.opname.startswith(("LOAD_GLOBAL", "LOAD_NAME", "LOAD_ATTR", "LOAD_METHOD", "LOAD_DEREF")):
+            names.append(str(instruction.argval))
+    return any(name in _MANAGERS for name in names)
+
+
+_ENTERS = ("BEFORE_WITH", "SETUP_WITH", "LOAD_SPECIAL")
+
+
+_SIGNALS = ("StopIteration", "StopAsyncIteration", "GeneratorExit", "AttributeError")  # which Python itself answers
 
 
 def _raises(instructions: list[dis.Instruction]) -> bool:
@@ -246,6 +283,8 @@ def _raises(instructions: list[dis.Instruction]) -> bool:
     for instruction in instructions:
         if instruction.opname == "RAISE_VARARGS":
             return True
+        if instruction.argval in _SIGNALS:
+            return False
         if instruction.opname.startswith(_LEAVES):
             return False
     return False
