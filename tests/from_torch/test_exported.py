@@ -155,7 +155,14 @@ class Decomposed(nn.Module):
         moved = F.grid_sample(padded, x[:, :2].permute(0, 2, 3, 1).tanh(), align_corners=False)
         spectrum = torch.fft.rfft(y, dim=-1, norm="ortho")
         back = torch.fft.irfft(spectrum, n=y.shape[-1], norm="ortho")
-        averages = F.adaptive_avg_pool2d(padded, (2, 3)), F.selu(y), F.celu(y, 0.7), torch.cdist(rows, rows[:, :3])
+        whole = torch.view_as_real(torch.fft.fft2(y))
+        averages = (
+            whole,
+            F.adaptive_avg_pool2d(padded, (2, 3)),
+            F.selu(y),
+            F.celu(y, 0.7),
+            torch.cdist(rows, rows[:, :3]),
+        )
         return padded, attended, F.log_softmax(weights, -1), moved, back + torch.full_like(y, 2), *averages
 
 
@@ -206,6 +213,24 @@ def test_bags_of_embeddings(how):
     with torch.no_grad():
         expected = model(*others)
     assert_close(trtnn.from_torch(program, *args).trace().run(*(t.numpy() for t in others)), expected, 1e-5)
+
+
+class Counted(nn.Module):
+    """Bags that begin at numbers that are counted, of which the last is longer."""
+
+    def __init__(self, *begin):
+        super().__init__()
+        self.weight, self.begin = nn.Parameter(torch.randn(9, 4)), begin
+
+    def forward(self, x):
+        return F.embedding_bag(x, self.weight, torch.arange(*self.begin), mode="sum")
+
+
+@pytest.mark.parametrize("begin", [(0, 4), (0, 9, 2)])
+def test_bags_of_several_lengths_are_refused(begin):
+    x = torch.randint(0, 9, (9,))
+    with pytest.raises(UnsupportedError, match="embedding_bag of bags that are not known while tracing"):
+        trtnn.from_torch(torch.export.export(Counted(*begin).eval(), (x,)), x)
 
 
 class Heads(nn.Module):

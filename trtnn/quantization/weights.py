@@ -97,15 +97,15 @@ def correct_biases(model: Module, samples: Sequence[Any], before: Network) -> li
         number for each of its channels that no other module holds as well.
     """
     folded, shared = dict(before.graph.folded), _shared(model)
-    now = {seen.index: seen for seen in _runs(model.trace(), samples[:1])}
+    now = {seen.index: (seen.function, seen.rounded[1:]) for seen in _runs(model.trace(), samples[:1])}
     shifts: dict[str, torch.Tensor] = {}
     runs: Counter[str] = Counter()
     for seen in _runs(before, samples):
         bias = _bias_of(model, folded, seen.path)
         if bias is None or id(bias) in shared or seen.output.ndim == 0 or bias.shape != (seen.output.shape[seen.axis],):
             continue
-        rounded = now[seen.index].function(seen.rounded[0], *now[seen.index].rounded[1:])
-        shift = rounded.double() - seen.output.double()
+        function, others = now[seen.index]
+        shift = function(seen.rounded[0], *others).double() - seen.output.double()
         mean = shift.mean([i for i in range(shift.ndim) if i != seen.axis % shift.ndim])
         shifts[seen.path] = shifts[seen.path] + mean if seen.path in shifts else mean
         runs[seen.path] += 1

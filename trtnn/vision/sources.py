@@ -332,8 +332,8 @@ class _Clock:
         self._last = now
 
     def has_reached(self, end: float) -> bool:
-        """Tell whether no frame can be missing before the end: the last lasts no longer than others, or 1 % of all."""
-        return 0 < self._last >= end - max(self._longest, end / 100)
+        """Tell whether few frames can be missing before the end: the last lasts as long as others, up to 5 % of all."""
+        return 0 < self._last >= end - max(min(self._longest, end / 20), end / 100)
 
 
 def _check_end(name: str, index: int, lost: int, count: int) -> None:

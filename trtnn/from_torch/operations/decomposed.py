@@ -6,6 +6,7 @@ which a program reads the first alone, is that one here.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -144,7 +145,18 @@ def _transform_to_real(x: Any, dim: Any, normalization: Any, length: Any) -> str
 def _to_copy(step: Step, express: Express) -> Expression:
     """Return a copy, in a type where one is given: what ``x.to(...)`` and its like are after decompositions."""
     x, dtype = express(step.args[0]), step.kwargs.get("dtype")
-    return Call(Attribute(x, "clone"), ()) if dtype is None else Call(Attribute(x, "to"), (express(dtype),))
+    is_complex = step.args[0].tensor.is_complex()
+    if dtype is None or (is_complex and dtype.is_complex):
+        return Call(Attribute(x, "clone"), ())
+    if dtype.is_complex:
+        zeros = Call(Attribute(Text("F"), "zeros_like"), (x,))
+        return Call(Attribute(Text("F"), "complex"), (x, zeros))
+    return Call(Attribute(x, "to"), (express(dtype),))
+
+
+def _is_arange(value: Any) -> bool:
+    """Whether a tensor is counted, so that neither inputs nor a state dict change it."""
+    return value.step is not None and value.step.name == "arange"
 
 
 def _bags(step: Step, express: Express) -> Expression:
@@ -153,9 +165,10 @@ def _bags(step: Step, express: Express) -> Expression:
     (weight, indices, offsets), more = step.args[:3], dict(zip(names, step.args[3:], strict=False)) | step.kwargs
     weights, padding = more.get("per_sample_weights"), more.get("padding_idx", -1)
     how = [("mode", Text(f'"{("sum", "mean", "max")[more.get("mode", 0)]}"'))]
-    if offsets.step is not None and offsets.step.name == "arange" and not more.get("include_last_offset"):
-        begin = [*offsets.tensor.tolist(), indices.tensor.numel()]
-        rows = Text(f"-1, {begin[1] - begin[0]}")
+    begin = [*offsets.tensor.tolist(), indices.tensor.numel()] if _is_arange(offsets) else []
+    lengths = {end - start for start, end in itertools.pairwise(begin)}
+    if begin[:1] == [0] and len(lengths) == 1 and not more.get("include_last_offset"):
+        rows = Text(f"-1, {lengths.pop()}")
         given = [Call(Attribute(express(indices), "reshape"), (rows,)), express(weight)]
         weighed = None if weights is None else Call(Attribute(express(weights), "reshape"), (rows,))
     else:

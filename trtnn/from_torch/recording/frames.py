@@ -43,14 +43,18 @@ class Place(NamedTuple):
 
 
 _PLACES: dict[str, dict[int, Place]] = {}
-_STANDING_IN: set[CodeType] = set()
+_STANDING_IN: set[tuple[str, int]] = set()  # files and lines: who measures what runs puts other code in its place
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def stands_in(function: _Function) -> _Function:
     """Let a function of ours stand for one of the user's: its variables are his."""
-    _STANDING_IN.add(function.__code__)
+    _STANDING_IN.add(_definition(function.__code__))
     return function
+
+
+def _definition(code: CodeType) -> tuple[str, int]:
+    return code.co_filename, code.co_firstlineno
 
 
 def stands_for(file: str, places: dict[int, Place]) -> None:
@@ -114,7 +118,7 @@ def caller(depth: int = 1) -> FrameType | None:
     """
     frame: FrameType | None = sys._getframe(depth)
     while frame is not None and frame.f_code.co_filename.startswith((OURS, *_FUNCTIONS)):
-        if frame.f_code in _STANDING_IN:
+        if _definition(frame.f_code) in _STANDING_IN:
             break
         frame = frame.f_back
     return None if frame is None or frame.f_code.co_filename.startswith((TORCH, "<")) else frame
