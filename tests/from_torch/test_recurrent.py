@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import warnings
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.from_torch.models import images
 from tests.helpers import ONE_TARGET, assert_close, message_of
 from trtnn.errors import ArgumentError, TrtnnError, UnsupportedError, VerificationError
 from trtnn.from_torch.graphs import exported, recurrent, torchscript
+from trtnn.from_torch.recording.packing import padded_in_full
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*treespec.*:FutureWarning",
@@ -520,3 +522,40 @@ def test_torchs_functions_are_as_they_were():
         trtnn.from_torch(of_data, X, N)
     assert (rnn.pack_padded_sequence.__code__, rnn.pad_packed_sequence.__code__) == codes
     assert not any("trtnn" in name for name in vars(rnn))
+
+
+def test_torchs_functions_are_as_they_were_after_two_that_overlap():
+    codes = rnn.pack_padded_sequence.__code__, rnn.pad_packed_sequence.__code__
+    first, second = padded_in_full(), padded_in_full()
+    lengths = torch.tensor([2, 3, 1])
+
+    def steps() -> int:
+        return rnn.pad_packed_sequence(rnn.pack_padded_sequence(X, lengths, enforce_sorted=False))[0].shape[0]
+
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert steps() == 7
+    second.__exit__(None, None, None)
+    assert (rnn.pack_padded_sequence.__code__, rnn.pad_packed_sequence.__code__) == codes
+    assert steps() == 3
+
+
+def test_other_threads_have_torchs_functions():
+    """Those in which nothing is recorded pad to the longest sequence, and check the order."""
+    lengths, found = torch.tensor([2, 3, 1]), []
+
+    def other() -> None:
+        padded, counts = rnn.pad_packed_sequence(rnn.pack_padded_sequence(X, lengths, enforce_sorted=False))
+        found.extend([padded, counts, message_of(RuntimeError, rnn.pack_padded_sequence, X, lengths)])
+
+    with padded_in_full():
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        assert rnn.pad_packed_sequence(rnn.pack_padded_sequence(X, lengths))[0].shape == (7, 3, 5)
+    padded, counts, message = found
+    expected = X[:3] * (torch.arange(3)[:, None] < lengths)[..., None]
+    assert torch.equal(padded, expected)
+    assert torch.equal(counts, lengths)
+    assert "enforce_sorted" in message

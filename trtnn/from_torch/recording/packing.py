@@ -6,6 +6,7 @@ where the longest sequence has fewer, if lengths are a tensor; torch does so wit
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FunctionType
@@ -19,41 +20,61 @@ from trtnn.from_torch.recording.lengths import plain, without_origins
 from trtnn.from_torch.recording.steps import Callee, Step, Value, steps_within
 from trtnn.from_torch.recording.tape import Tape
 
-_CALLS = "_trtnn_calls"
+
+def _original(function: Any) -> Callable[..., Any]:
+    return FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
 
 
+_FUNCTIONS = rnn.pack_padded_sequence, rnn.pad_packed_sequence
+_CODES = tuple(function.__code__ for function in _FUNCTIONS)  # torch's own, whatever runs in their place later
+_pack, _pad = map(_original, _FUNCTIONS)
+_lock = threading.Lock()
+_under_way: list[tuple[int, _Calls]] = []  # what stands for torch's functions, and in which thread, the last one last
+
+
+# Their code runs in the place of torch's, in the globals of torch's module, which hold none of these names.
 def _pack_padded_sequence(input: Any, lengths: Any, batch_first: Any = False, enforce_sorted: Any = True) -> Any:
-    return _trtnn_calls[0](input, lengths, batch_first, enforce_sorted)  # type: ignore[name-defined]  # noqa: F821
+    from trtnn.from_torch.recording import packing  # noqa: PLW0406
+
+    return packing._called("pack", input, lengths, batch_first, enforce_sorted)
 
 
 def _pad_packed_sequence(
     sequence: Any, batch_first: Any = False, padding_value: Any = 0.0, total_length: Any = None
 ) -> Any:
-    return _trtnn_calls[1](sequence, batch_first, padding_value, total_length)  # type: ignore[name-defined]  # noqa: F821
+    from trtnn.from_torch.recording import packing  # noqa: PLW0406
+
+    return packing._called("pad", sequence, batch_first, padding_value, total_length)
+
+
+def _called(name: str, *args: Any) -> Any:
+    """Call what stands for one of torch's functions in this thread; in others that is torch's own."""
+    thread = threading.get_ident()
+    calls = next((calls for other, calls in reversed(_under_way.copy()) if other == thread), None)
+    if calls is not None:
+        return getattr(calls, name)(*args)
+    return (_pack if name == "pack" else _pad)(*args)
 
 
 @contextmanager
 def padded_in_full(tape: Tape | None = None) -> Iterator[None]:
     """Let torch pad packed sequences as a network does, and note on a tape that they are packed and padded.
 
-    Code that holds torch's functions calls others meanwhile.
+    Code that holds torch's functions calls others meanwhile, in this thread alone.
     """
-    functions = rnn.pack_padded_sequence, rnn.pad_packed_sequence
-    codes = [function.__code__ for function in functions]
-    calls = _Calls(tape, *(_original(function) for function in functions))
-    setattr(rnn, _CALLS, (calls.pack, calls.pad))
-    try:
-        for function, other in zip(functions, (_pack_padded_sequence, _pad_packed_sequence), strict=True):
+    entry = threading.get_ident(), _Calls(tape)
+    with _lock:
+        _under_way.append(entry)
+        for function, other in zip(_FUNCTIONS, (_pack_padded_sequence, _pad_packed_sequence), strict=True):
             function.__code__ = other.__code__
+    try:
         yield
     finally:
-        for function, code in zip(functions, codes, strict=True):
-            function.__code__ = code
-        delattr(rnn, _CALLS)
-
-
-def _original(function: Any) -> Callable[..., Any]:
-    return FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
+        with _lock:
+            _under_way.remove(entry)
+            if not _under_way:
+                for function, code in zip(_FUNCTIONS, _CODES, strict=True):
+                    function.__code__ = code
 
 
 class _Calls:
@@ -61,18 +82,17 @@ class _Calls:
 
     Args:
         tape: what the calls are noted on, or None.
-        pack, pad: torch's own.
     """
 
-    def __init__(self, tape: Tape | None, pack: Callable[..., Any], pad: Callable[..., Any]) -> None:
-        self._tape, self._pack, self._pad = tape, pack, pad
+    def __init__(self, tape: Tape | None) -> None:
+        self._tape = tape
         self._steps: dict[int, tuple[torch.Tensor, int]] = {}  # by the batch sizes, which are handed on, of how many
 
     def pack(self, input: Any, lengths: Any, batch_first: Any, enforce_sorted: Any) -> Any:
         """Pack sequences in any order: a network needs none."""
 
         def run() -> Any:
-            packed = self._pack(input, without_origins(lengths), batch_first, False)
+            packed = _pack(input, without_origins(lengths), batch_first, False)
             if isinstance(lengths, torch.Tensor):
                 self._steps[id(packed.batch_sizes)] = packed.batch_sizes, plain(input.shape[1 if batch_first else 0])
             return packed
@@ -93,7 +113,7 @@ class _Calls:
         def run() -> Any:
             _, steps = self._steps.get(id(sequence.batch_sizes), (None, None))
             total = plain(total_length) if total_length is not None else steps
-            return self._pad(sequence, batch_first, padding_value, total)
+            return _pad(sequence, batch_first, padding_value, total)
 
         kwargs = {"batch_first": batch_first, "padding_value": padding_value, "total_length": total_length}
         return self._noted(rnn.pad_packed_sequence, (sequence,), kwargs, run)
