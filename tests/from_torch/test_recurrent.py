@@ -477,6 +477,32 @@ def test_a_trace_that_sorts_is_compared_with_itself(monkeypatch):
         trtnn.from_torch(in_form("traced", Packs(total=True).eval(), args), *args)
 
 
+class PackedAndPadded(nn.Module):
+    """One module for a packed sequence and a padded batch; of the former no graph says where the batch stands."""
+
+    def __init__(self, kind: str, is_packed_first: bool) -> None:
+        super().__init__()
+        self.rnn, self.is_packed_first = getattr(nn, kind)(4, 4, batch_first=True), is_packed_first
+
+    def forward(self, x, n):
+        if not self.is_packed_first:
+            x = self.rnn(x)[0]
+        states = self.rnn(rnn.pack_padded_sequence(x, n, batch_first=True, enforce_sorted=False))[1]
+        return states[0], self.rnn(x)[0]
+
+
+@pytest.mark.parametrize("form", ["eager", "traced"])
+@pytest.mark.parametrize("is_packed_first", [True, False])
+@pytest.mark.parametrize("kind", ["GRU", "LSTM", "RNN"])
+def test_a_module_that_is_called_with_a_packed_sequence_and_with_a_padded_batch(kind, is_packed_first, form):
+    torch.manual_seed(0)
+    model, args = PackedAndPadded(kind, is_packed_first).eval(), (images(3, 5, 4), torch.tensor([2, 5, 3]))
+    network = trtnn.from_torch(in_form(form, model, args), *args, verify=False).trace()
+    with torch.no_grad():
+        expected = model(*args)
+    assert_close(network.run(*(tensor.numpy() for tensor in args)), expected, 1e-5)
+
+
 X, N = images(7, 3, 5), torch.tensor([4, 7, 2])
 
 

@@ -30,6 +30,7 @@ class Calling(NamedTuple):
         is_one: whether the graph gives its one result as it is.
         is_cell: whether it does one step.
         sorts: whether it puts states in the order of sorted sequences, as torch does where they are packed unsorted.
+        is_packed: whether the input is what a packed sequence holds, of which no graph says where the batch stood.
     """
 
     input: int
@@ -38,6 +39,7 @@ class Calling(NamedTuple):
     is_one: bool
     is_cell: bool
     sorts: bool = False
+    is_packed: bool = False
 
     def arguments(self, given: Sequence[Any], join: Callable[[Sequence[Any]], Any] = tuple) -> list[Any]:
         """Return what the module is called with, of what the graph is."""
@@ -193,9 +195,9 @@ def of_traced(kind: str, graph: Any, held: Mapping[str, nn.Parameter]) -> tuple[
         return _of_traced_cell(kind, graph, held, given, returned, is_one)
     node = nodes[operation]
     input, state, *rest = node.inputs()
-    first = [str(value.type()) for value in (state, rest[0])]  # lists, of which an LSTM's state is one
-    if not operation.endswith("_cell") and "Tensor" in first[operation != "lstm" :][:1]:
-        state, *rest = rest  # behind the batch sizes of a packed sequence
+    is_packed = takes_packed(node)
+    if is_packed:
+        state, *rest = rest  # behind the batch sizes
     if operation.endswith("_cell"):
         weights, more = rest, []
     else:
@@ -213,7 +215,16 @@ def of_traced(kind: str, graph: Any, held: Mapping[str, nn.Parameter]) -> tuple[
     made = _module(kind, _Layers(operation, names, options), held)
     if calling is None or made is None:
         return None
-    return made, calling._replace(sorts="index_select" in nodes)
+    return made, calling._replace(sorts="index_select" in nodes, is_packed=is_packed)
+
+
+def takes_packed(node: Any) -> bool:
+    """Whether a node of a trace is an operation of torch's on a packed sequence."""
+    operation = node.kind().removeprefix("aten::")
+    if operation not in _MODULES or operation.endswith("_cell"):
+        return False
+    _, second, third, *_ = (str(value.type()) for value in node.inputs())  # a list where no batch sizes stand before
+    return (second if operation == "lstm" else third) == "Tensor"
 
 
 def _of_traced_cell(

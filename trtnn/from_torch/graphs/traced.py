@@ -147,13 +147,22 @@ def _parameters(script: Any, shared: dict[Any, Any]) -> dict[str, nn.Parameter]:
 
 def _recurrent(script: Any, kind: str, parameters: Mapping[str, nn.Parameter]) -> nn.Module | None:
     """Return torch.nn's recurrent module of a traced one, with how each of its calls is made; None of others."""
-    names = script._c._method_names()
-    found = [of_traced(kind, script._c._get_method(name).graph, parameters) for name in names]
-    if not found or not all(found):
+    graphs = {name: script._c._get_method(name).graph for name in script._c._method_names()}
+    found = {
+        name: of_traced(kind, graph, parameters)
+        for name, graph in graphs.items()
+        if any(str(value.type()) != "NoneType" for value in graph.outputs())  # else nothing takes what it gives
+    }
+    if not found or not all(found.values()):
         return None
-    made, _ = found[0]  # type: ignore[misc]
-    vars(made)[CALLINGS] = {name: calling for name, (_, calling) in zip(names, found, strict=True)}  # type: ignore[misc]
-    return made.train(script.training)
+    made = {name: module for name, (module, _) in found.items()}  # type: ignore[misc]
+    callings = {name: calling for name, (_, calling) in found.items()}  # type: ignore[misc]
+    told = [made[name] for name, calling in callings.items() if not calling.is_packed]  # where the batch stands
+    if len({module.extra_repr() for module in told}) > 1:
+        return None
+    module = (told or [*made.values()])[0]
+    vars(module)[CALLINGS] = callings
+    return module.train(script.training)
 
 
 def _raising(error: ArgumentError) -> Callable[..., Any]:
