@@ -440,6 +440,58 @@ def test_lengths_that_python_knows(lengths, form):
     assert (of_shapes if lengths is None else "[6, 4, 1]") in source
 
 
+class Held(nn.Module):
+    """Lengths in a tensor that holds the same in each call, or in one that a state dict may change."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.rnn, self.how = nn.GRU(5, 6, batch_first=True), how
+        lengths = torch.tensor([4, 2, 1])
+        if how in ("saved", "of saved"):
+            self.register_buffer("lengths", lengths)
+        elif how == "not saved":
+            self.register_buffer("lengths", lengths, persistent=False)
+        else:
+            self.lengths = lengths.numpy() if how == "array" else lengths
+
+    def forward(self, x, n):
+        lengths = torch.tensor([4, 2, 1]) if self.how == "made" else self.lengths
+        if self.how == "computed":
+            lengths = (lengths * 2 - lengths).cpu()
+        if self.how == "of saved":
+            lengths = lengths.clamp(max=9)
+        if self.how == "of lengths":
+            lengths = torch.full((3,), x.size(1) - 1)
+        y, h = self.rnn(rnn.pack_padded_sequence(x, lengths, True))
+        z, _ = self.rnn(rnn.pack_padded_sequence(x, n, True, False))
+        return rnn.pad_packed_sequence(y, True)[0], h, rnn.pad_packed_sequence(z, True, total_length=5)[0]
+
+
+@pytest.mark.parametrize("how", ["attribute", "made", "computed", "not saved", "array"])
+def test_a_tensor_of_lengths_that_holds_the_same_in_each_call(how):
+    torch.manual_seed(0)
+    args = images(3, 5, 5), torch.tensor([2, 5, 3])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        source = check(Held(how).eval(), "eager", args, (args[0] * 2 - 1, args[1].flip(0)))
+    assert "F.pack_padded_sequence(x, [4, 2, 1], batch_first=True)" in source
+
+
+@pytest.mark.parametrize("how", ["saved", "of saved", "of lengths"])
+def test_a_tensor_of_lengths_that_may_change(how):
+    """It stays a tensor, of which a network cannot know the longest."""
+    torch.manual_seed(0)
+    model, args = Held(how).eval(), (images(3, 5, 5), torch.tensor([2, 5, 3]))
+    with pytest.warns(UserWarning, match="as many as the padded batch has"):
+        converted = trtnn.from_torch(model, *args)
+    assert "[4, 2, 1]" not in converted.source
+    with torch.no_grad():
+        padded, *expected = model(*args)
+    output, *others = converted.trace().run(*(tensor.numpy() for tensor in args))
+    assert_close([output[:, :4], *others], [padded, *expected], 1e-5)
+    assert output.shape == (3, 5, 6)
+
+
 class OfIds(nn.Module):
     """Lengths that are counted, in a module that is handed a packed sequence."""
 

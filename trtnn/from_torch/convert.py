@@ -19,7 +19,7 @@ from trtnn.from_torch.example import Example
 from trtnn.from_torch.graphs.exported import unflattened
 from trtnn.from_torch.other_lengths import check_other_lengths
 from trtnn.from_torch.recording.observers import in_double
-from trtnn.from_torch.recording.packing import packs, padded_in_full, padded_steps
+from trtnn.from_torch.recording.packing import packs, padded_in_full
 from trtnn.from_torch.recording.padding import padded_encoders, without_fast_path
 from trtnn.from_torch.recording.steps import Step, steps_within
 from trtnn.from_torch.recording.tape import Tape
@@ -308,7 +308,7 @@ class Conversion:
 
     def _called(self, module: Any, tensors: list[torch.Tensor]) -> Any:
         args, kwargs = self.example.with_tensors(tensors)
-        with torch.no_grad(), without_fast_path(), padded_in_full():
+        with torch.no_grad(), without_fast_path(), padded_in_full(known=self.transcript.tape.known_lengths):
             return module(*args, **kwargs)
 
     def _called_with_others(self, tensors: list[torch.Tensor]) -> Any:
@@ -330,7 +330,7 @@ class Conversion:
         """Call a copy of the torch module in fp64: the first as it is, others with all numbers moved by a rounding."""
         args, kwargs = self.example.with_tensors(tensors)
         args, kwargs = mapped((args, kwargs), lambda t: t.double() if t.is_floating_point() else t)
-        with torch.no_grad(), without_fast_path(), padded_in_full():
+        with torch.no_grad(), without_fast_path(), padded_in_full(known=self.transcript.tape.known_lengths):
             exact = in_double(copy.deepcopy(self.oracle)) if isinstance(self.oracle, nn.Module) else self.oracle
             if number:
                 generator = torch.Generator().manual_seed(number)
@@ -355,7 +355,7 @@ def _of_padding(tape: Tape) -> Iterator[str]:
 
 
 def _of_packing(tape: Tape) -> Iterator[str]:
-    if places := {str(step.place): None for step in padded_steps(tape)}:
+    if places := {str(step.place): None for step in tape.padded}:
         lines = "".join(f"\n  {place}" for place in [*places][:5])
         yield (
             "pad_packed_sequence gives as many steps as the longest sequence has, and in the network as many as the "

@@ -70,7 +70,7 @@ def pack_padded_sequence(
     Args:
         input: (length, batch, ...), or with ``batch_first`` (batch, length, ...).
         lengths: how many steps each sequence has: numbers, or a Tensor of integers, (batch,). In a Tensor 0 is a
-            sequence of none, and what goes beyond the input one of all.
+            sequence of none, and what goes beyond the input one of all. An array, as a Buffer holds, is one.
 
     Raises:
         ShapeError: the input has no batch, or there is not a length for each sequence.

@@ -1,23 +1,25 @@
 """Packed sequences: torch's functions that pack and pad are one step each, and torch pads as a network does.
 
 A network keeps the padding that it is given. So ``pad_packed_sequence`` gives as many steps as were packed of, also
-where the longest sequence has fewer, if lengths are a tensor; torch does so with ``total_length``.
+where the longest sequence has fewer, if lengths are a tensor; torch does so with ``total_length``. A tensor that
+holds the same numbers in each call is a list of them.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn.utils import rnn
 
 from trtnn.from_torch.recording.arguments import Arguments
 from trtnn.from_torch.recording.lengths import plain, without_origins
-from trtnn.from_torch.recording.steps import Callee, Step, Value, steps_within
+from trtnn.from_torch.recording.steps import Callee, Step, Value, numbers_in, steps_within, values_in
 from trtnn.from_torch.recording.tape import Tape
 
 
@@ -57,12 +59,16 @@ def _called(name: str, *args: Any) -> Any:
 
 
 @contextmanager
-def padded_in_full(tape: Tape | None = None) -> Iterator[None]:
+def padded_in_full(tape: Tape | None = None, known: Sequence[bool] = ()) -> Iterator[None]:
     """Let torch pad packed sequences as a network does, and note on a tape that they are packed and padded.
 
     Code that holds torch's functions calls others meanwhile, in this thread alone.
+
+    Args:
+        tape: what the calls are noted on, or None.
+        known: without a tape, the ``known_lengths`` of the one on which the same calls were noted.
     """
-    entry = threading.get_ident(), _Calls(tape)
+    entry = threading.get_ident(), _Calls(tape, known)
     with _lock:
         _under_way.append(entry)
         for function, other in zip(_FUNCTIONS, (_pack_padded_sequence, _pad_packed_sequence), strict=True):
@@ -81,15 +87,16 @@ class _Calls:
     """What is called in the place of torch's functions.
 
     Args:
-        tape: what the calls are noted on, or None.
+        tape, known: as for :func:`padded_in_full`.
     """
 
-    def __init__(self, tape: Tape | None) -> None:
-        self._tape = tape
+    def __init__(self, tape: Tape | None, known: Sequence[bool]) -> None:
+        self._tape, self._known = tape, iter(known)
         self._steps: dict[int, tuple[torch.Tensor, int]] = {}  # by the batch sizes, which are handed on, of how many
 
     def pack(self, input: Any, lengths: Any, batch_first: Any, enforce_sorted: Any) -> Any:
         """Pack sequences in any order: a network needs none."""
+        lengths = self._as_numbers(lengths)
 
         def run() -> Any:
             packed = _pack(input, without_origins(lengths), batch_first, False)
@@ -99,7 +106,17 @@ class _Calls:
 
         self._tell_of_tensor(lengths)
         kwargs = {"batch_first": batch_first, "enforce_sorted": enforce_sorted}
-        return self._noted(rnn.pack_padded_sequence, (input, lengths), kwargs, run)
+        return self._noted(rnn.pack_padded_sequence, (input, lengths), kwargs, run)[0]
+
+    def _as_numbers(self, lengths: Any) -> Any:
+        """Return lengths as a list where they are the same in each call, whatever weights are loaded."""
+        tape, is_known = self._tape, isinstance(lengths, np.ndarray)
+        with torch._C.DisableTorchFunction():
+            if isinstance(lengths, torch.Tensor):
+                is_known = next(self._known, False) if tape is None else _is_known(tape, lengths)
+                if tape is not None:
+                    tape.known_lengths.append(is_known)
+            return lengths.tolist() if is_known else lengths
 
     def _tell_of_tensor(self, lengths: Any) -> None:
         """Say of lengths that were just taken out of a tensor, which is refused, that the tensor can be given."""
@@ -116,13 +133,19 @@ class _Calls:
             return _pad(sequence, batch_first, padding_value, total)
 
         kwargs = {"batch_first": batch_first, "padding_value": padding_value, "total_length": total_length}
-        return self._noted(rnn.pad_packed_sequence, (sequence,), kwargs, run)
+        result, step = self._noted(rnn.pad_packed_sequence, (sequence,), kwargs, run)
+        is_in_full = total_length is None and id(sequence.batch_sizes) in self._steps
+        if self._tape is not None and step is not None and is_in_full:
+            self._tape.padded.append(step)
+        return result
 
-    def _noted(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], run: Callable[[], Any]) -> Any:
-        """Call what a function does, and note it as one step."""
+    def _noted(
+        self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], run: Callable[[], Any]
+    ) -> tuple[Any, Step | None]:
+        """Call what a function does, note it as one step, and return what it gave and that step."""
         tape = self._tape
         if tape is None or tape.depth:
-            return run()
+            return run(), None
         with torch._C.DisableTorchFunction():
             before = Arguments(tape, args, {name: value for name, value in kwargs.items() if value is not None})
             tape.depth += 1
@@ -131,21 +154,29 @@ class _Calls:
             finally:
                 tape.depth -= 1
             callee = Callee("function", function, function.__name__, "torch.nn.utils.rnn")
-            tape.add(callee, (before.args, before.kwargs), result)
-        return result
+            step = tape.add(callee, (before.args, before.kwargs), result)
+        return result, step
+
+
+def _is_known(tape: Tape, lengths: torch.Tensor) -> bool:
+    """Whether a tensor is of no inputs, none of their lengths, and no weights."""
+    pending, seen = [tape.values.get(id(lengths), Value(lengths))], set()
+    while pending:
+        value = pending.pop()
+        if value.depends or value.last_write >= 0 or tape.is_saved(value.tensor):
+            return False
+        step = value.step
+        if step is None or id(value) in seen:
+            continue
+        seen.add(id(value))
+        taken = step.args, step.kwargs
+        if step.kind != "function" or any(True for _ in numbers_in(taken)):
+            return False
+        pending += values_in(taken)
+    return True
 
 
 def packs(tape: Tape) -> bool:
     """Whether sequences were packed by a tensor of lengths."""
-    return any(step.name == "pack_padded_sequence" and isinstance(step.args[1], Value) for step in _steps(tape))
-
-
-def padded_steps(tape: Tape) -> list[Step]:
-    """Return the recorded steps that give as many steps as were packed of, where torch gives those of the longest."""
-    if not packs(tape):
-        return []
-    return [step for step in _steps(tape) if step.name == "pad_packed_sequence" and "total_length" not in step.kwargs]
-
-
-def _steps(tape: Tape) -> Iterator[Step]:
-    return steps_within(tape.root) if tape.root is not None else iter(())
+    steps = steps_within(tape.root) if tape.root is not None else ()
+    return any(step.name == "pack_padded_sequence" and isinstance(step.args[1], Value) for step in steps)

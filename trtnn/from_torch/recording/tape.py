@@ -77,6 +77,8 @@ class Tape:
         held: of each parameter and buffer, by id, its names.
         values: the Value of each tensor, by id.
         packed: the ids of the tensors that packed sequences are made of.
+        known_lengths: of each tensor of lengths that was packed by, whether it holds the same in each call.
+        padded: the steps that give as many steps as were packed of, where torch gives those of the longest sequence.
         count: how many steps there were.
         depth: how many recorded calls are under way: what runs within one is no step of its own.
         failed: the path of the module in whose forward torch raised an error.
@@ -94,6 +96,8 @@ class Tape:
         self._storages = {storage_of(t) for named in (model.parameters, model.buffers) for t in named()}
         self.values: dict[int, Value] = {}
         self.packed: set[int] = set()
+        self.known_lengths: list[bool] = []
+        self.padded: list[Step] = []
         self.scopes: dict[int, list[Scope]] = defaultdict(list)
         self.refusals: list[Refusal] = []
         self.guards: list[Guard] = []
@@ -126,6 +130,15 @@ class Tape:
         """Whether a tensor's numbers depend on the inputs."""
         value = self.values.get(id(tensor))
         return value is not None and value.depends
+
+    def is_saved(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor has the memory of a parameter or buffer that a state dict has."""
+        storage = storage_of(tensor)
+        return storage in self._storages and any(
+            held is not None and storage_of(held) == storage and name not in module._non_persistent_buffers_set
+            for module in self.model.modules()
+            for name, held in (*module._parameters.items(), *module._buffers.items())
+        )
 
     def has_read(self, tensor: torch.Tensor) -> bool:
         """Whether an operation took a tensor."""
