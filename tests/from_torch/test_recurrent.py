@@ -555,6 +555,39 @@ def test_a_module_that_is_called_with_a_packed_sequence_and_with_a_padded_batch(
     assert_close(network.run(*(tensor.numpy() for tensor in args)), expected, 1e-5)
 
 
+class UsedOnce(nn.Module):
+    """A module that is called with packed sequences, of which one call's results nothing takes."""
+
+    def __init__(self, kind: Any = nn.GRU) -> None:
+        super().__init__()
+        self.rnn = kind(4, 4)
+
+    def forward(self, x, n):
+        packed = rnn.pack_padded_sequence(x, n, enforce_sorted=False)
+        self.rnn(packed)
+        output = self.rnn(packed, x[:1] * 2)
+        return rnn.pad_packed_sequence(output[0] if isinstance(output, tuple) else output, total_length=5)[0]
+
+
+@pytest.mark.parametrize("form", ["eager", "traced"])
+def test_a_packed_call_whose_result_nothing_takes(form):
+    torch.manual_seed(0)
+    args = images(5, 3, 4), torch.tensor([2, 5, 3])
+    check(UsedOnce().eval(), form, args, (args[0] * 2 - 1, args[1].flip(0)))
+
+
+class SubclassOfGRU(nn.GRU):
+    """Torch's own under another name."""
+
+
+def test_a_packed_sequence_in_a_trace_of_another_module():
+    args = images(5, 3, 4), torch.tensor([2, 5, 3])
+    trace = in_form("traced", UsedOnce(SubclassOfGRU).eval(), args)
+    message = message_of(ArgumentError, trtnn.from_torch, trace, *args)
+    assert "aten::gru of a packed sequence in rnn, which a trace does not say the module of" in message
+    assert "give the nn.Module that it was made of" in message
+
+
 X, N = images(7, 3, 5), torch.tensor([4, 7, 2])
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from trtnn.errors import ArgumentError, where
-from trtnn.from_torch.graphs.recurrent import Calling
+from trtnn.from_torch.graphs.recurrent import Calling, takes_packed
 from trtnn.from_torch.recording.frames import TORCH, Place
 from trtnn.from_torch.source.names import free_name, is_name
 
@@ -195,7 +195,7 @@ class Method:
             return  # of a module that gave what it took, such as an Identity, a trace knows neither
         elif kind == "prim::CallMethod":
             self._call(node, texts, i)
-        elif not kind.startswith("prim::"):
+        elif not kind.startswith("prim::") and not takes_packed(node):
             self._operation(node, kind.removeprefix("aten::"), texts, i)
         else:
             raise self._refusal(node, kind)
@@ -254,12 +254,15 @@ class Method:
         self.lines.append((line, self._place(node) or self._place(producer)))
 
     def _refusal(self, node: Any, kind: str) -> ArgumentError:
-        """Return the error of what a trace holds no operations of."""
+        """Return the error of what a trace does not tell."""
         place = self._place(node)
         what = f"{kind} in {where(self.path)}: of torch.jit.script, whose control flow no trace shows"
         if kind == "prim::PythonOp":
             what = f"a torch.autograd.Function in {where(self.path)}, whose operations a trace does not hold"
-        return ArgumentError(what, *([f"  {place}"] if place else []), _INSTEAD)
+        if takes_packed(node):  # which torch.export takes not
+            what = f"{kind} of a packed sequence in {where(self.path)}, which a trace does not say the module of"
+        instead = "give the nn.Module that it was made of" if takes_packed(node) else _INSTEAD
+        return ArgumentError(what, *([f"  {place}"] if place else []), instead)
 
     def _attribute(self, node: Any, base: str) -> str:
         name = node.s("name")
