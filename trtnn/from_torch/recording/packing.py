@@ -36,7 +36,9 @@ _under_way: list[tuple[int, _Calls]] = []  # what stands for torch's functions, 
 
 # Their code runs in the place of torch's, in the globals of torch's module, which hold none of these names.
 def _pack_padded_sequence(input: Any, lengths: Any, batch_first: Any = False, enforce_sorted: Any = True) -> Any:
-    from trtnn.from_torch.recording import packing  # noqa: PLW0406
+    import sys
+
+    packing: Any = sys.modules["trtnn.from_torch.recording.packing"]
 
     return packing._called("pack", input, lengths, batch_first, enforce_sorted)
 
@@ -44,7 +46,9 @@ def _pack_padded_sequence(input: Any, lengths: Any, batch_first: Any = False, en
 def _pad_packed_sequence(
     sequence: Any, batch_first: Any = False, padding_value: Any = 0.0, total_length: Any = None
 ) -> Any:
-    from trtnn.from_torch.recording import packing  # noqa: PLW0406
+    import sys
+
+    packing: Any = sys.modules["trtnn.from_torch.recording.packing"]
 
     return packing._called("pad", sequence, batch_first, padding_value, total_length)
 
