@@ -77,6 +77,18 @@ def suppressed(x, most):
         x += 1
 
 
+def suppressed_on_a_device(x, most):
+    with contextlib.suppress(ValueError, *([x.device] if most < 0 else [])):
+        raises(x, most)
+        x += 1
+
+
+def suppressed_or_not(x, most):
+    with contextlib.suppress(ValueError) if most > 1 else torch.no_grad():
+        raises(x, most)
+        x += 1
+
+
 def swallowed(x, most):
     try:
         raises(x, most)

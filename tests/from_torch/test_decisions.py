@@ -324,6 +324,8 @@ CAUGHT = [
     checks.kept,
     checks.does_before,
     checks.suppressed,
+    checks.suppressed_on_a_device,
+    checks.suppressed_or_not,
     checks.swallowed,
     checks.ends,
     checks.lacks,

@@ -48,7 +48,7 @@ def _tell_modules(graph: torch.fx.Graph) -> None:
     root = next((dict([next(iter(stack.items()))]) for stack in stacks if stack), None)
     for node in graph.nodes:
         if root and node.op == "call_function" and not node.meta.get("nn_module_stack"):
-            node.meta["nn_module_stack"] = root
+            node.meta["nn_module_stack"] = dict(root)
 
 
 def _leave_checks_out(module: Any) -> None:

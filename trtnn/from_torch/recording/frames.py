@@ -11,6 +11,7 @@ import linecache
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from types import CodeType, FrameType
 from typing import Any, NamedTuple, TypeVar
 
@@ -27,6 +28,16 @@ _PYTHON = os.path.dirname(os.__file__) + os.sep  # its own library, which packag
 # What an expression does with numbers before they decide something.
 _COMPARES = ("LOAD_", "COMPARE_OP", "CONTAINS_OP", "IS_OP", "UNARY_", "BINARY_", "TO_BOOL")
 _LEAVES = ("RETURN_", "YIELD_", "JUMP", "POP_JUMP", "FOR_ITER", "SEND")
+# What the end of a ``try`` does with an error that does not go on as it is.
+_STAYS = ("RETURN_", "JUMP", "POP_JUMP", "CHECK_", "POP_EXCEPT", "RAISE_", "PREP_RERAISE_STAR", "CALL_INTRINSIC_2")
+_SIGNALS = (
+    "StopIteration",
+    "StopAsyncIteration",
+    "GeneratorExit",
+    "AttributeError",
+)  # errors that Python itself answers
+_ENTERS = ("BEFORE_WITH", "SETUP_WITH", "LOAD_SPECIAL")
+_ENDS = ("STORE_", "POP_", "JUMP", "RESUME", "MAKE_CELL", "COPY_FREE_VARS")  # of what stands before a statement
 _NO_CODE = ("CACHE", "RESUME", "PRECALL", "EXTENDED_ARG", "NOP", "NOT_TAKEN")
 
 
@@ -219,7 +230,7 @@ def _catches(frame: FrameType) -> bool:
         return True
     code = _read(frame.f_code)
     return any(
-        not _goes_on(code.instructions, code.places[target], first)
+        not _goes_on(frame, code.places[target], first)
         for first, last, target in _handlers(frame.f_code)
         if first <= frame.f_lasti < last and target in code.places
     )
@@ -236,50 +247,47 @@ def _handlers(code: CodeType) -> list[tuple[int, int, int]]:
     return [(instruction.offset, instruction.argval, instruction.argval) for instruction in tries]
 
 
-def _goes_on(instructions: list[dis.Instruction], at: int, first: int) -> bool:
+def _goes_on(frame: FrameType, at: int, first: int) -> bool:
     """Whether an error that goes to an instruction goes on from there: behind a plain ``finally``, or torch's ``with``.
 
     Args:
-        instructions: of the code.
-        at: which of them it goes to.
-        first: where what is watched begins.
+        frame: whose code it is.
+        at: which of its instructions the error goes to.
+        first: the offset at which what is watched begins.
     """
-    for instruction in instructions[at:]:
+    for instruction in _read(frame.f_code).instructions[at:]:
         name = instruction.opname
         if name == "RERAISE":
             return True
         if name == "WITH_EXCEPT_START":
-            return _is_of_torchs(instructions, first)
-        if name.startswith(("RETURN_", "POP_JUMP", "JUMP", "CHECK_", "POP_EXCEPT", "RAISE_")) or name in _MATCHES:
+            return _is_of_torchs(frame, first)
+        if name.startswith(_STAYS):
             return False
     return False
 
 
-_MATCHES = ("JUMP_IF_NOT_EXC_MATCH", "PREP_RERAISE_STAR", "CALL_INTRINSIC_2")
-_MANAGERS = frozenset((  # that let errors pass
-    "no_grad", "enable_grad", "inference_mode", "set_grad_enabled", "autocast", "record_function", "nullcontext",
-    "sdpa_kernel", "device",
-))  # fmt: skip
+def _is_of_torchs(frame: FrameType, first: int) -> bool:
+    """Whether the ``with`` whose body begins at an offset enters what lets errors pass, as far as globals tell.
 
-
-def _is_of_torchs(instructions: list[dis.Instruction], first: int) -> bool:
-    """Whether the ``with`` whose body begins at an offset is of a manager that is known to let errors pass."""
-    before = [instruction for instruction in instructions if instruction.offset < first]
-    entered = next((i for i, one in enumerate(reversed(before)) if one.opname in _ENTERS), None)
-    line = before[: len(before) - entered] if entered is not None else []
-    names = []
-    for instruction in reversed(line[:-1]):
-        if instruction.opname.startswith(("STORE_", "POP_TOP")) or instruction.opname in _ENTERS:
+    That is ``torch.no_grad()`` and its like: a class or a function of torch's, called by its name.
+    """
+    instructions = _read(frame.f_code).instructions
+    entered = max((i for i, one in enumerate(instructions) if one.opname in _ENTERS and one.offset <= first), default=0)
+    begin = entered
+    while begin and not instructions[begin - 1].opname.startswith(_ENDS):
+        begin -= 1
+    if begin and instructions[begin - 1].opname.startswith("JUMP"):  # one of two, as of ``a() if b else c()``
+        return False
+    names: list[str] = []
+    for instruction in instructions[begin:entered]:
+        if instruction.opname in (("LOAD_ATTR", "LOAD_METHOD") if names else ("LOAD_GLOBAL", "LOAD_NAME")):
+            names.append(instruction.argval)
+        elif names or instruction.opname != "PUSH_NULL":
             break
-        if instruction.opname.startswith(("LOAD_GLOBAL", "LOAD_NAME", "LOAD_ATTR", "LOAD_METHOD", "LOAD_DEREF")):
-            names.append(str(instruction.argval))
-    return any(name in _MANAGERS for name in names)
-
-
-_ENTERS = ("BEFORE_WITH", "SETUP_WITH", "LOAD_SPECIAL")
-
-
-_SIGNALS = ("StopIteration", "StopAsyncIteration", "GeneratorExit", "AttributeError")  # which Python itself answers
+    manager = frame.f_globals.get(names[0]) if names else None
+    for name in names[1:]:
+        manager = getattr(manager, name, None)
+    return manager is nullcontext or str(getattr(manager, "__module__", "")).partition(".")[0] == "torch"
 
 
 def _raises(instructions: list[dis.Instruction]) -> bool:
