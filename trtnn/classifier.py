@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from trtnn.engine.engine import Engine
-from trtnn.engine.metadata import class_count, class_names, told
+from trtnn.engine.metadata import CONTRADICTION, class_count, class_names, told
 from trtnn.errors import ArgumentError
 from trtnn.image_network import ImageNetwork, Runnable
 from trtnn.modules import Module
@@ -88,7 +88,7 @@ class Classifier:
         count, self.classes = class_count(metadata), shapes[0][1]
         if count not in (None, self.classes):
             raise ArgumentError(
-                "what this network says of itself and its outputs contradict each other",
+                CONTRADICTION,
                 f"its metadata are of {count} classes",
                 f"its output is of {self.classes}: {network.gives}",
             )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from trtnn.engine.engine import Engine
-from trtnn.engine.metadata import class_count, class_names
+from trtnn.engine.metadata import CONTRADICTION, class_count, class_names
 from trtnn.errors import ArgumentError
 from trtnn.image_network import ImageNetwork, Prepared, Runnable
 from trtnn.modules import Module
@@ -241,7 +241,7 @@ class Detector:
         highest = detections.classes.max(initial=-1)
         if highest >= self.classes:
             raise ArgumentError(
-                "what this network says of itself and its outputs contradict each other",
+                CONTRADICTION,
                 f"its metadata are of {self.classes} classes",
                 f"its outputs have class {highest}",
             )

@@ -11,6 +11,8 @@ from trtnn.engine.file import MAX_DESCRIPTION_BYTES, MAX_VALUES, WRITTEN
 from trtnn.errors import ArgumentError
 from trtnn.strict_json import check_value, parse_object
 
+#: The summary of errors of a network whose metadata cannot be of its outputs.
+CONTRADICTION = "what this network says of itself and its outputs contradict each other"
 _MOST_CLASSES = 1 << 16
 _MOST_LITERAL = 1 << 17  # characters
 # What metadata may not hold, since a description says it itself.

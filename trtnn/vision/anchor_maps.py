@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from trtnn.engine.metadata import told
+from trtnn.engine.metadata import CONTRADICTION, told
 from trtnn.errors import ArgumentError
 from trtnn.vision.detections import Detections
 from trtnn.vision.heads import YOLOV5, Head
@@ -22,7 +22,6 @@ from trtnn.vision.placing import Placement, Size
 from trtnn.vision.postprocessing import check_batch, check_thresholds, class_list
 from trtnn.vision.rows import BOXES, check_scores, pick, to_image
 
-_CONTRADICTION = "what this network says of itself and its outputs contradict each other"
 _MOST_PX = 1 << 24  # of which float32 has each
 _FAR = np.float32(110)  # exp(-110) is below all float32
 _LOG2_E = np.float32(1.44269504)
@@ -73,8 +72,8 @@ def _detect_maps(
     thresholds["classes"] = class_list(thresholds["classes"])
     for x in maps:
         check_batch(x.shape, placements)
-    for placement in placements[:1]:
-        head.check_size({name: outputs[name].shape for name in head.outputs}, placement.canvas_size)
+    if placements:
+        head.check_size({name: outputs[name].shape for name in head.outputs}, placements[0].canvas_size)
     by_anchor = [x.reshape(len(x), len(head.anchors[0]), -1, math.prod(x.shape[2:])) for x in maps]
     objectness = [sigmoid(x[:, :, 4]) for x in by_anchor]
     are_objects = [level > thresholds["confidence"] for level in objectness]
@@ -183,7 +182,7 @@ class AnchorMaps(Head):
         classes, rest = divmod(channels[0], anchors)
         if rest or classes < 6 or len(set(channels)) > 1:
             raise ArgumentError(
-                _CONTRADICTION,
+                CONTRADICTION,
                 f"its metadata have {anchors} anchors, so that each map has {anchors} · (5 + classes) channels",
                 f"its maps have {', '.join(map(str, channels))}",
             )
@@ -199,7 +198,7 @@ class AnchorMaps(Head):
             rows, columns = shape[2:]
             if (rows * stride, columns * stride) != tuple(size):
                 raise ArgumentError(
-                    _CONTRADICTION,
+                    CONTRADICTION,
                     f"its metadata have strides of {', '.join(map(str, self.strides))} pixels",
                     f"the map of the stride {stride} has {rows}×{columns} cells, "
                     f"and the input {size[0]}×{size[1]} pixels",

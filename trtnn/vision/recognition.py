@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trtnn.engine.metadata import class_count, told
+from trtnn.engine.metadata import CONTRADICTION, class_count, told
 from trtnn.errors import ArgumentError
 from trtnn.vision.heads import YOLOV5, YOLOV8, Head
 from trtnn.vision.pipelines import PIPELINES, pipelines_of
@@ -86,7 +86,7 @@ def check_classes(metadata: Mapping[str, Any], classes: int | None, shapes: Shap
     count = class_count(metadata)
     if None not in (count, classes) and count != classes:
         raise ArgumentError(
-            "what this network says of itself and its outputs contradict each other",
+            CONTRADICTION,
             f"its metadata are of {count} classes",
             f"its output is of {classes}: {_in_words(shapes)}",
         )
@@ -121,7 +121,7 @@ def recognise(metadata: Mapping[str, Any], size: Sequence[int], shapes: Shapes) 
             _SAY_WHICH,
         )
     received = f"received {_in_words(shapes)}"
-    summary = "what this network says of itself and its outputs contradict each other"
+    summary = CONTRADICTION
     if picked:
         said = "its metadata say that its boxes are picked (end2end, nms)"
         name = "end2end" if task in (None, "detect") else f"end2end-{task}"
