@@ -8,14 +8,16 @@ import weakref
 
 import numpy as np
 import pytest
+import torch
 
 from tests.engine.refitted import loaded, stand_in_builds, state
 from tests.helpers import ONE_TARGET, needs_type, trace
 from tests.quantization.networks import detector, images, quantize
 from trtnn import float32
 from trtnn.engine.session import Session, Worker
-from trtnn.graph.definition import named_arrays, read_layers
+from trtnn.graph.definition import flat_array, named_arrays, read_layers
 from trtnn.graph.graph import Graph
+from trtnn.reference.registry import function_of
 
 IMAGES = np.zeros((1, 3, 8, 8), np.float32)
 KERNEL = np.ones((2, 3, 1, 1), np.float32)
@@ -56,6 +58,33 @@ def test_arrays_last_as_long_as_a_definition(no_gc):
     for kind, layer in read_layers(definition, trt):
         for name, array in copies(kind, layer).items():
             np.testing.assert_array_equal(array, before[layer.name][name])
+
+
+def test_what_was_read_of_a_layer_outlives_the_definition(no_gc, traces):
+    """The reference's functions share a layer's memory: what they computed of freed memory was a wrong number."""
+    network = loaded(0).trace()
+    layers = list(read_layers(network.graph.definition, network.graph.trt))
+    read = [array for kind, layer in layers for array in named_arrays(kind, layer).values()]
+    functions = [function_of(kind, layer, None) for kind, layer in layers if kind == "CONVOLUTION"]
+    before, x = [array.copy() for array in read], torch.ones(1, 3, 8, 8)
+    expected = functions[0](x)
+    arrays = traces.pop()[1]
+    del network, layers
+    assert left(arrays) == len(read) > 3
+    for array, copied in zip(read, before, strict=True):
+        np.testing.assert_array_equal(array, copied)
+    del read, array
+    assert 0 < left(arrays) <= 2 * len(functions)
+    torch.testing.assert_close(functions[0](x), expected, rtol=0, atol=0)
+    functions.clear()
+    assert left(arrays) == 0
+
+
+def test_what_nobody_lent_is_read_as_it_is():
+    array = np.arange(3, dtype=np.float32)
+    flat = flat_array(array)
+    assert np.shares_memory(flat, array)
+    np.testing.assert_array_equal(flat, array)
 
 
 def copies(kind, layer):

@@ -56,7 +56,6 @@ class RoundingTrials:
     def __init__(self, graph: Graph, samples: Sequence[Inputs], advance: Callable[[], None]) -> None:
         placement = graph.placement or Placement()
         self.together = placement.together
-        self._graph = graph  # owns the weights that the layers' functions share
         self._interpreter = Interpreter(graph.definition, graph.trt, graph.plugins)
         self._outputs = tuple(graph.outputs)
         self._inputs, self._advance = samples, advance

@@ -95,7 +95,6 @@ class Comparison:
         samples: Sequence[Inputs],
         advance: Callable[[], None],
     ) -> None:
-        self._graph = graph  # owns the weights that the layers' functions share
         self._interpreter = Interpreter(graph.definition, graph.trt, graph.plugins)
         self._outputs = tuple(graph.outputs)
         self._inputs = samples

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from trtnn.graph.loans import owned
 from trtnn.graph.plugin_layer import PluginLayer
 
 
@@ -64,9 +65,9 @@ def flat_array(array: np.ndarray) -> np.ndarray:
     """Return an array that TensorRT shows as the flat one that it is; every array read from a layer comes through here.
 
     The bindings of TensorRT 8.6 and 10 know NumPy 1: under NumPy 2 they show an array whose stride is zero, so that
-    every element is the first. Its size, type and address are right.
+    every element is the first. Its size, type and address are right. What is returned keeps its memory alive.
     """
-    return np.lib.stride_tricks.as_strided(array, strides=(array.itemsize,))
+    return owned(np.lib.stride_tricks.as_strided(array, strides=(array.itemsize,)))
 
 
 def named_arrays(kind: str, layer: Any, plugin: PluginLayer | None = None) -> dict[str, np.ndarray]:

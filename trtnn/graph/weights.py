@@ -12,6 +12,7 @@ import numpy as np
 from trtnn.arrays import array_of_torch, is_torch
 from trtnn.dtypes import DType, float16, float32
 from trtnn.errors import ArgumentError, DTypeError, where
+from trtnn.graph.loans import Loan
 from trtnn.parameter import Buffer, Parameter
 from trtnn.threads import processors
 
@@ -37,7 +38,7 @@ class Weights:
         self._lasting: dict[int, Any] = {}  # what holds the arrays of Parameters, by its id
         self._learned: set[int] = set()  # the ids of those of them that no Buffer holds
         self._converted: dict[tuple, np.ndarray] = {}  # copies of those, by address, shape and types
-        self._loans: list[_Loan] = []  # what TensorRT was given
+        self._loans: list[Loan] = []  # what TensorRT was given
 
     def held(self, value: Any, path: str) -> np.ndarray:
         """Return a NumPy array as it is, or the one that a Parameter or a torch tensor holds.
@@ -155,7 +156,7 @@ class Weights:
 
     def lend(self, array: np.ndarray) -> np.ndarray:
         """Return an array as TensorRT is given it: its memory, which :meth:`free_with` may take back."""
-        loan = _Loan(array)
+        loan = Loan(array)
         self._loans.append(loan)
         return np.asarray(loan)
 
@@ -178,22 +179,7 @@ class Weights:
         self._learned.clear()
 
 
-class _Loan:
-    """An array for others, who hold its memory by this object: it is theirs as long as it is here."""
-
-    __slots__ = ("array",)
-
-    def __init__(self, array: np.ndarray) -> None:
-        self.array: np.ndarray | None = array
-
-    @property
-    def __array_interface__(self) -> dict[str, Any]:
-        if self.array is None:
-            raise RuntimeError("this array was taken back: nobody holds the graph that it was of")
-        return self.array.__array_interface__
-
-
-def _take_back(loans: Sequence[_Loan]) -> None:
+def _take_back(loans: Sequence[Loan]) -> None:
     for loan in loans:
         loan.array = None
 

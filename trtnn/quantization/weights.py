@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from trtnn.accuracy.rounding import RoundingTrials, measured
 from trtnn.dtypes import DType
 from trtnn.graph.definition import read_layers
-from trtnn.graph.graph import Graph
 from trtnn.graph.placement import WITH_KERNEL
 from trtnn.modules import Conv2d, Linear, Module
 from trtnn.network import Network
@@ -35,11 +34,9 @@ _SAMPLES = 32  # that are enough for both
 class Seen(NamedTuple):
     """A layer of a quantised module as it runs: what it reads, rounded and not, and what it gives without rounding.
 
-    ``index`` is that of the layer in ``graph``, which owns the arrays that ``function`` shares; ``axis`` is that of its
-    output channels: 1 of a convolution's, the last of a product's.
+    ``index`` is that of the layer, ``axis`` that of its output channels: 1 of a convolution's, the last of a product's.
     """
 
-    graph: Graph
     index: int
     path: str
     axis: int
@@ -63,7 +60,7 @@ def _runs(network: Network, samples: Sequence[Any]) -> Iterator[Seen]:
 
         def look(index: int, step: Any, rounded: list[torch.Tensor], true: list[torch.Tensor], output: Any) -> None:
             if index in weighted:
-                seen.append(Seen(graph, index, *weighted[index], step.function, rounded, true, output))  # noqa: B023  used at once
+                seen.append(Seen(index, *weighted[index], step.function, rounded, true, output))  # noqa: B023  used at once
 
         trials.run_true(tensors, look)
         yield from seen
