@@ -11,6 +11,7 @@ ways to an engine:
   naive      a Quantize and a Dequantize before every convolution, each with a scale of its own, and on its weights
   declared   what trtnn.quantize declares, and no place more
   ours       what trtnn.quantize declares, placed so that TensorRT makes int8 kernels of it
+  rounded    ours with --round-outputs rounded for the head too, of which TensorRT makes one kernel then
   all        ours with the last layers in int8 too, which trtnn.quantize leaves: where implicit has int8
 
 Timing caches are kept by way: TensorRT 8.6 drops one that holds what another way's build measured ("Myelin error from
@@ -36,8 +37,8 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1]))  # for the twins in torch, benchmarks/twins
 SIZE_PX = 640
-WAYS = ("fp16", "implicit", "naive", "declared", "ours", "all")
-PLACED = ("ours", "all")
+WAYS = ("fp16", "implicit", "naive", "declared", "ours", "rounded", "all")
+PLACED = ("ours", "rounded", "all")
 RANGE = 8.0  # of every tensor, for "implicit"; its size does not matter to the time
 _TELLING = re.compile(r"(?i)quanti|qdq|fus|swap|split|reformat|myelin error|removing|merging|concat")
 
@@ -75,10 +76,10 @@ def trace(name: str, batch: int, way: str, args: argparse.Namespace) -> Any:
     model = load_model(name, args.out)
     if way in ("naive", "declared", *PLACED):
         # A file, so that ways and batches have the same scales.
-        quantised = args.out / f"{name}-{'all' if way == 'all' else 'int8'}.npz"
-        skip = [] if way == "all" else args.skip
+        declared = {"rounded": {"round_outputs": args.round_outputs}, "all": {"skip": []}}.get(way, {})
+        quantised = args.out / f"{name}-{way if declared else 'int8'}.npz"
         if not quantised.exists():
-            trtnn.save(quantize(model, [image(1)], skip=skip).state_dict(), quantised)
+            trtnn.save(quantize(model, [image(1)], **{"skip": args.skip, **declared}).state_dict(), quantised)
         model.load_state_dict(trtnn.load(quantised))
     if way not in PLACED:
         placement.spread = lambda *given: None
@@ -192,6 +193,7 @@ def main() -> None:
     parser.add_argument("--model", nargs="+", default=["yolov5s:1,8,32"], help="models with batches")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=["fp16", "implicit", "naive", "ours"])
     parser.add_argument("--skip", nargs="*", help="modules that are not quantised (default: as trtnn.quantize leaves)")
+    parser.add_argument("--round-outputs", nargs="+", default=["model.20.cv3"], help="modules, for the way rounded")
     parser.add_argument("--level", type=int, default=1, help="optimisation level")
     parser.add_argument("--aux-streams", type=int, default=1, help="0 to have the time of each layer as well")
     parser.add_argument("--verbose", action="store_true", help="keep what TensorRT says of fusions, in NAME.log")

@@ -51,6 +51,9 @@ ROWS: dict[str, dict[str, Any] | None] = {
     "int8, entropy": {"method": "entropy"},
     "int8, percentile": {"method": "percentile"},
     "int8, mse, biases corrected": {"method": "mse", "correct_bias": True},
+    "int8, mse, 20.cv3 rounded for the head": {"method": "mse", "round_outputs": ["model.20.cv3"]},
+    "int8, mse, 17.cv3 rounded for the head": {"method": "mse", "round_outputs": ["model.17.cv3"]},
+    "int8, mse, both rounded for the head": {"method": "mse", "round_outputs": ["model.*.cv3"]},
     "int8, mse, adaptive rounding": {"method": "mse", "adaptive_rounding": True},
 }
 

@@ -46,6 +46,16 @@ def test_what_is_chosen(run, tmp_path):
     assert state["model.2.cv1.conv.quant_max"] == 448
 
 
+def test_outputs_that_are_rounded(run, tmp_path):
+    path = tmp_path / "a.npz"
+    options = ["--round-output", "model.17.cv3", "--round-output", "model.20.cv3"]
+    result = run("quantize", WEIGHTS, "--samples", PICTURE, "-o", path, *SIZE, *options)
+    assert (result.code, result.err) == (0, "")
+    state = trtnn.load(path)
+    for path, reader in (("model.17.cv3.act", "model.18.conv"), ("model.20.cv3.act", "model.21.conv")):
+        assert state[f"{path}.output_scale"] == state[f"{reader}.input_scale"]
+
+
 def test_all_of_it(run, tmp_path):
     path = tmp_path / "a.safetensors"
     result = run("quantize", WEIGHTS, "--samples", PICTURE, "-o", path, *SIZE, "--skip", "none")

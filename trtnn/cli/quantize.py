@@ -71,6 +71,14 @@ def quantize(
             "where int8 has no fast kernel, for fp8 all",
         ),
     ] = None,
+    round_output: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A module, or a pattern, whose output is rounded for what stays in floating point as well; may be "
+            "repeated.",
+            show_default="none",
+        ),
+    ] = None,
     tolerance: Annotated[
         float | None,
         typer.Option(
@@ -121,8 +129,8 @@ def quantize(
             raise ArgumentError(f"{option} {alone} stands alone", f"or name modules without it: {option} PATH")
     trtnn.quantize(
         network, read, dtype.value, None if method is None else method.value, chosen,
-        () if skip == ["none"] else skip or None, tolerance=tolerance, correct_bias=correct_bias,
-        adaptive_rounding=adaptive_rounding, on_gpu=gpu,
+        () if skip == ["none"] else skip or None, round_outputs=round_output or (), tolerance=tolerance,
+        correct_bias=correct_bias, adaptive_rounding=adaptive_rounding, on_gpu=gpu,
         calibration_cache=calibration,
     )  # fmt: skip
     network.inputs = declared

@@ -50,6 +50,7 @@ def quantize(
     modules: Sequence[str] | Literal["auto", "fastest"] | None = None,
     skip: Sequence[str] | None = None,
     *,
+    round_outputs: Sequence[str] = (),
     tolerance: float | None = None,
     correct_bias: bool | None = None,
     adaptive_rounding: bool | None = None,
@@ -93,6 +94,9 @@ def quantize(
             those alone that TensorRT 8.6 is slower at than in fp16: it has fast kernels for first convolutions, which
             read images, where no activation or ReLU comes behind, or another that they are rounded before. ``()``
             quantises all of these as well.
+        round_outputs: paths or patterns likewise, of modules whose output is rounded for all that reads it, where
+            something quantised does. Else what stays in floating point beside, such as a head, reads it unrounded, for
+            which TensorRT 8.6 computes a 1×1 convolution twice. It is faster and loses accuracy: measure both.
         tolerance: for ``"auto"`` and ``"fastest"``: the largest rms(difference) / rms(output) of any output; 2e-2 where
             None.
         correct_bias: take from the biases what rounding adds to the mean of each output channel. Where None, for fp8
@@ -115,7 +119,7 @@ def quantize(
     is_fp8 = dtype == "fp8"
     method = ("max" if is_fp8 else "mse") if method is None else method
     check_model(model)
-    _check(samples, dtype, method, modules, skip, tolerance)
+    _check(samples, dtype, method, modules, skip, round_outputs, tolerance)
     automatic = modules if isinstance(modules, str) else None
     paths = None if isinstance(modules, str) else modules
     correct_bias = is_fp8 if correct_bias is None else correct_bias
@@ -127,7 +131,7 @@ def quantize(
         network = model.trace()
         ends = Sites(network.graph, int8=not is_fp8).ends(_LAST[dtype]) if skip is None and paths is None else ()
         skip = glob_paths(ends) if skip is None else skip
-        sites = _checked(Sites(network.graph, paths, skip, not is_fp8))
+        sites = _checked(Sites(network.graph, paths, skip, not is_fp8, rounded=round_outputs))
         calibration = Calibration(network, sites, with_histograms=method != "max")
         cache = None if calibration_cache is None else Path(calibration_cache)
         calibration.run(first, first.total, cache, on_gpu)
@@ -136,7 +140,8 @@ def quantize(
             forget(model)
             try:
                 also = [placed.together[path] for path in skipped if path in placed.together]
-                chosen = Sites(network.graph, paths, [*skip, *glob_paths([*skipped, *also])], not is_fp8)
+                left = [*skip, *glob_paths([path for path in (*skipped, *also) if path in sites.by_path])]
+                chosen = Sites(network.graph, paths, left, not is_fp8, rounded=round_outputs, kept=skipped)
             except ArgumentError:  # nothing is left
                 return []
             ranges = _ranges(chosen, calibration, method, DTYPES[dtype])
@@ -205,7 +210,9 @@ def check_model(model: Any) -> None:
         )
 
 
-def _check(samples: Any, dtype: str, method: str, modules: Any, skip: Any, tolerance: float | None) -> None:
+def _check(
+    samples: Any, dtype: str, method: str, modules: Any, skip: Any, round_outputs: Any, tolerance: float | None
+) -> None:
     for name, value, known in (("dtype", dtype, list(DTYPES)), ("method", method, list(METHODS))):
         if value not in known:
             raise ArgumentError(f"{name} {value!r}", *nearest(str(value), known), f"known: {', '.join(known)}")
@@ -215,6 +222,7 @@ def _check(samples: Any, dtype: str, method: str, modules: Any, skip: Any, toler
         check_paths(modules, 'modules takes a list of module paths, "auto" or "fastest"')
     if skip is not None:
         check_paths(skip, "skip takes a list of module paths")
+    check_paths(round_outputs, "round_outputs takes a list of module paths")
     if tolerance is not None and not tolerance >= 0:
         raise ArgumentError(f"a tolerance is not negative, as {tolerance} is")
     if tolerance is not None and not isinstance(modules, str):

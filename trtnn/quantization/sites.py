@@ -14,6 +14,8 @@ from trtnn.graph.graph import Graph
 from trtnn.graph.placement import WITH_KERNEL, Edges, LayerEdges, is_narrow, is_relu, multiplications
 
 _POINTWISE = ("ACTIVATION", "ELEMENTWISE", "SCALE")
+_CAN = "is nothing that can be quantised"
+_GIVES = "gives nothing that a quantised layer reads"
 
 
 @dataclass
@@ -44,6 +46,9 @@ class Sites:
         skip: likewise, what not to quantise.
         int8: whether it is for int8, whose kernels want more to be rounded than what is multiplied: what a sum alone
             reads, so that it is computed of two rounded sides, and what first convolutions give to an activation.
+        rounded: the paths of modules, or patterns, whose output is rounded for all that reads it where something
+            quantised does.
+        kept: the paths of modules whose output is not rounded, whatever else asks for it.
 
     Attributes:
         by_path: the sites by the path of their module, in the network's order.
@@ -55,7 +60,14 @@ class Sites:
     """
 
     def __init__(
-        self, graph: Graph, paths: Sequence[str] | None = None, skip: Sequence[str] = (), int8: bool = True
+        self,
+        graph: Graph,
+        paths: Sequence[str] | None = None,
+        skip: Sequence[str] = (),
+        int8: bool = True,
+        *,
+        rounded: Sequence[str] = (),
+        kept: Collection[str] = (),
     ) -> None:
         self._edges = Edges(graph)
         self._graph = graph
@@ -65,10 +77,13 @@ class Sites:
         behind = [path for path in self.outputs.values() if path not in possible]
         skipped = _named([*possible, *behind], skip, "skip")
         wanted = possible.keys() if paths is None else _named(possible, paths, "modules")
+        whole = _named(dict(self._read_by_sites()).values(), rounded, "round_outputs", _GIVES)
         self._choose({path: site for path, site in possible.items() if path in wanted and path not in skipped})
         if not self.by_path:
             raise ArgumentError("nothing is left to quantise", *_that_can(possible))
         self.outputs = {name: path for name, path in self.outputs.items() if path not in skipped}
+        self.outputs |= {name: path for name, path in self._shared() if path in whole}
+        self.outputs = {name: path for name, path in self.outputs.items() if path not in kept}
         self._root = self._join()
         self.follows = dict(self._before_clips())
 
@@ -118,6 +133,18 @@ class Sites:
         self._demanded = {name for site in sites.values() for name in tensors_of(site)}
         self._flowing = self._flow()
         self.outputs = {**dict(self._second_sides()), **dict(self._before_activations())} if self._int8 else {}
+
+    def _read_by_sites(self) -> Iterator[tuple[str, str]]:
+        """Yield the tensors that quantised layers read, each with the module that returns it."""
+        for name, path in self._makers().items():
+            if name in self._demanded:
+                yield name, path
+
+    def _shared(self) -> Iterator[tuple[str, str]]:
+        """Yield of these the tensors that something in floating point reads as well."""
+        for name, path in self._read_by_sites():
+            if name not in self._flowing:
+                yield name, path
 
     def group(self, name: str) -> str:
         """Return the name that stands for all tensors which share a scale with this one."""
@@ -321,16 +348,13 @@ def tensors_of(site: Site) -> list[str]:
     return [*inputs, *(name for product in site.products for name in product)]
 
 
-def _named(possible: Collection[str], patterns: Sequence[str], argument: str) -> set[str]:
+def _named(possible: Collection[str], patterns: Sequence[str], argument: str, lacks: str = _CAN) -> set[str]:
     named: set[str] = set()
     for pattern in patterns:
         inside = {path for path in possible if any(fnmatch.fnmatchcase(holder, pattern) for holder in _holders(path))}
         if not inside:
-            raise ArgumentError(
-                f"{argument} names {pattern!r}, which is nothing that can be quantised",
-                *nearest(pattern, possible, most=3),
-                *_that_can(possible),
-            )
+            near = nearest(pattern, possible, most=3)
+            raise ArgumentError(f"{argument} names {pattern!r}, which {lacks}", *near, *_that_can(possible))
         named |= inside
     return named
 
