@@ -16,6 +16,8 @@ unexport PYTHONDONTWRITEBYTECODE
 # TensorRT takes 65 MB for each build, which glibc would give back to the system and take again, thousands of times.
 test: export MALLOC_MMAP_THRESHOLD_ = 134217728
 test: export MALLOC_TRIM_THRESHOLD_ = 268435456
+# What reads memory that was freed fails each time, and not by chance: glibc writes over it.
+test: export MALLOC_PERTURB_ = 165
 
 .PHONY: demo test docs clean
 
