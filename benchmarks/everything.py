@@ -69,6 +69,11 @@ STEPS = (
         for model in ("yolov5s", "yolov5x")
         for batch in (8, 1, 32)
     ),
+    Step(
+        "int8-rounded",
+        "{trt} benchmarks/int8.py --out {out}/int8 --model yolov5s:32,8 --ways rounded ours implicit fp16",
+        600,
+    ),
     *(
         Step(
             f"{model}-{batch}",
