@@ -635,23 +635,6 @@ def test_torchs_functions_are_as_they_were():
     assert not any("trtnn" in name for name in vars(rnn))
 
 
-def test_torchs_functions_are_as_they_were_after_two_that_overlap():
-    codes = rnn.pack_padded_sequence.__code__, rnn.pad_packed_sequence.__code__
-    first, second = padded_in_full(), padded_in_full()
-    lengths = torch.tensor([2, 3, 1])
-
-    def steps() -> int:
-        return rnn.pad_packed_sequence(rnn.pack_padded_sequence(X, lengths, enforce_sorted=False))[0].shape[0]
-
-    first.__enter__()
-    second.__enter__()
-    first.__exit__(None, None, None)
-    assert steps() == 7
-    second.__exit__(None, None, None)
-    assert (rnn.pack_padded_sequence.__code__, rnn.pad_packed_sequence.__code__) == codes
-    assert steps() == 3
-
-
 def test_other_threads_have_torchs_functions():
     """Those in which nothing is recorded pad to the longest sequence, and check the order."""
     lengths, found = torch.tensor([2, 3, 1]), []

@@ -26,6 +26,7 @@ from trtnn.errors import TrtnnError, where
 from trtnn.from_torch.convert import Conversion
 from trtnn.from_torch.plain import INPUTS, LAYERS, RESULT, TRANSPOSED, is_hooked, plain, plain_class, unshared
 from trtnn.from_torch.recording.observers import is_tensor_quantizer
+from trtnn.from_torch.recording.replacing import turn
 from trtnn.from_torch.roundings import StaysInForward, is_of_weights, is_rounding, problems, rounding_modules, scale_of
 from trtnn.graph.graph import Graph
 from trtnn.graph.placement import Edges, LayerEdges, weighted_layers
@@ -76,7 +77,7 @@ def convert(
     told: Callable[[str], None] = lambda stage: None,
     verify: bool = True,
 ) -> tuple[Conversion, Module]:
-    """Convert a module, and declare how it is rounded where that can be.
+    """Convert a module, and declare how it is rounded where that can be; in several threads one after another.
 
     Args:
         module, args, kwargs, dynamic, told: as of :class:`Conversion`.
@@ -86,6 +87,13 @@ def convert(
         The conversion, whose ``in_forward`` says why rounding is not declared, or whose ``int8_sums`` which sums are
         rounded beside, and the trtnn module.
     """
+    with turn:
+        return _converted(module, args, kwargs, dynamic, told, verify)
+
+
+def _converted(
+    module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: Any, told: Callable[[str], None], verify: bool
+) -> tuple[Conversion, Module]:
     reason = None
     if isinstance(module, nn.Module) and rounding_modules(module):
         try:

@@ -21,8 +21,10 @@ from typing import Any
 
 from trtnn.from_torch.recording.frames import is_users
 from trtnn.from_torch.recording.lengths import as_float, extreme, first_length, square_root, truncated
+from trtnn.from_torch.recording.replacing import recoded, replaced
 
-# What stands for these where they would give plain numbers, and its name in builtins while a call is recorded.
+# What stands for these where they would give plain numbers, and its name in builtins. There it stays once code looks it
+# up: a generator goes on with the code that it began with, and so does another thread.
 _REPLACED = {
     "int": ("int_of_a_length", truncated),
     "float": ("float_of_a_length", as_float),
@@ -37,23 +39,16 @@ def watched_builtins(callers: Mapping[CodeType, dict[str, Any]]) -> Iterator[Non
     Args:
         callers: the code whose calls of ``int``, ``float`` and ``len`` do so, and its global variables.
     """
-    functions = list(_functions_with(callers)) if callers else []
-    codes = [function.__code__ for function in functions]
-    kept = builtins.min, builtins.max, math.sqrt
-    try:
-        builtins.min, builtins.max = extreme("min", min), extreme("max", max)  # type: ignore[assignment]
-        math.sqrt = square_root(math.sqrt)
-        for name, function in _REPLACED.values():
-            setattr(builtins, name, function)
-        for function in functions:
-            function.__code__ = _with(function.__code__, callers)
+    for name, function in _REPLACED.values() if callers else ():
+        setattr(builtins, name, function)
+    functions = _functions_with(callers) if callers else ()
+    with (
+        replaced(builtins, "min", extreme("min", min)),
+        replaced(builtins, "max", extreme("max", max)),
+        replaced(math, "sqrt", square_root(math.sqrt)),
+        recoded({function: _with(function.__code__, callers) for function in functions}),
+    ):
         yield
-    finally:
-        for function, code in zip(functions, codes, strict=True):
-            function.__code__ = code
-        for name, _ in _REPLACED.values():
-            delattr(builtins, name)
-        builtins.min, builtins.max, math.sqrt = kept
 
 
 def forget_results() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from trtnn.from_torch.recording.frames import stands_in
+from trtnn.from_torch.recording.replacing import replaced
 
 _OWNER = "transformers.integrations.moe"
 _SAME = (None, "eager", "batched_mm", "grouped_mm", "deepgemm", "sonicmoe")  # what transformers says gives one result
@@ -42,11 +43,8 @@ def each_for_all_tokens() -> Iterator[None]:
 
         return forward
 
-    interface.get_interface = get_interface
-    try:
+    with replaced(interface, "get_interface", get_interface):
         yield
-    finally:
-        interface.get_interface = original
 
 
 @stands_in

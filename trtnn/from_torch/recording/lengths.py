@@ -179,18 +179,17 @@ def with_origin(value: Any, sign: str, *operands: Any, watcher: Any) -> Any:
     return Real(value, Origin(sign, operands, watcher)) if type(value) is float else value
 
 
-def truncated(value: Any, *base: Any) -> Any:
+def truncated(*args: Any, **kwargs: Any) -> Any:
     """Return what ``int`` makes of a value: of a length a number that knows it."""
-    if base or not isinstance(value, (Whole, Real)):
-        return int(value, *base)
-    return math.trunc(value)
+    is_of_length = len(args) == 1 and not kwargs and isinstance(args[0], (Whole, Real))
+    return math.trunc(args[0]) if is_of_length else int(*args, **kwargs)
 
 
-def as_float(value: Any = 0.0) -> Any:
+def as_float(*args: Any) -> Any:
     """Return what ``float`` makes of a value: of a length a number that knows it."""
-    if isinstance(value, Whole):
-        return value * 1.0
-    return value if isinstance(value, Real) else float(value)
+    if len(args) == 1 and isinstance(args[0], (Whole, Real)):
+        return args[0] * 1.0 if isinstance(args[0], Whole) else args[0]
+    return float(*args)
 
 
 def first_length(value: Any, /) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -14,34 +15,44 @@ from trtnn.errors import where
 from trtnn.from_torch.recording.arguments import Arguments
 from trtnn.from_torch.recording.lengths import Origin, Real, Whole, plain, without_origins
 from trtnn.from_torch.recording.observers import is_observing, measures
+from trtnn.from_torch.recording.replacing import in_this_thread, replaced
 from trtnn.from_torch.recording.steps import Callee, Scope, storage_of, tensors_in, values_in
 from trtnn.from_torch.recording.tape import Tape
 
+_THREADS = "a network has no threads, and what one computes is not seen: call it in forward's own"
 
-class ModuleCalls:
-    """Notes the calls of modules while it is entered, in which it stands for ``nn.Module.__call__``.
+
+@contextmanager
+def watched_modules(tape: Tape, is_leaf: Callable[[nn.Module], bool]) -> Iterator[None]:
+    """Note the calls of modules on a tape.
 
     Args:
         tape: what they are noted on.
         is_leaf: whether a module is one operation, and its forward is not looked into.
     """
+    original = nn.Module.__call__
+    calls = _ModuleCalls(tape, is_leaf, original)
 
-    def __init__(self, tape: Tape, is_leaf: Callable[[nn.Module], bool]) -> None:
-        self.tape, self.is_leaf = tape, is_leaf
-        self._original: Callable[..., Any] = nn.Module.__call__
+    def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        return calls.call(module, args, kwargs)
 
-    def __enter__(self) -> None:
-        self._original = nn.Module.__call__
+    @functools.wraps(original)
+    def elsewhere(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if any(map(tape.depends, tensors_in((args, kwargs)))):
+            tape.refuse(f"{type(module).__name__} in another thread", _THREADS)
+        return original(module, *args, **kwargs)
 
-        def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-            return self._call(module, args, kwargs)
+    with replaced(nn.Module, "__call__", call, elsewhere):
+        yield
 
-        nn.Module.__call__ = call  # type: ignore[method-assign]
 
-    def __exit__(self, *exception: object) -> None:
-        nn.Module.__call__ = self._original  # type: ignore[method-assign]
+class _ModuleCalls:
+    """What is called in the place of ``nn.Module.__call__``."""
 
-    def _call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def __init__(self, tape: Tape, is_leaf: Callable[[nn.Module], bool], original: Callable[..., Any]) -> None:
+        self.tape, self.is_leaf, self._original = tape, is_leaf, original
+
+    def call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a module, and note it in its own way."""
         path = self._path_within(module)
         if path is None or self.tape.depth:
@@ -104,7 +115,7 @@ class ModuleCalls:
         tables = (module._forward_hooks, module._forward_pre_hooks)
         kept = [dict(table) for table in tables]
         for table in tables:
-            table.update({key: watched(hook) for key, hook in table.items()})
+            table.update({key: in_this_thread(watched(hook), hook) for key, hook in table.items()})
         try:
             yield
         finally:

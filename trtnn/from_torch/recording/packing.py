@@ -7,10 +7,9 @@ holds the same numbers in each call is a list of them.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import FunctionType
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from torch.nn.utils import rnn
 
 from trtnn.from_torch.recording.arguments import Arguments
 from trtnn.from_torch.recording.lengths import plain, without_origins
+from trtnn.from_torch.recording.replacing import recoded, replaced
 from trtnn.from_torch.recording.steps import Callee, Step, Value, numbers_in, steps_within, values_in
 from trtnn.from_torch.recording.tape import Tape
 
@@ -28,10 +28,8 @@ def _original(function: Any) -> Callable[..., Any]:
 
 
 _FUNCTIONS = rnn.pack_padded_sequence, rnn.pad_packed_sequence
-_CODES = tuple(function.__code__ for function in _FUNCTIONS)  # torch's own, whatever runs in their place later
 _pack, _pad = map(_original, _FUNCTIONS)
-_lock = threading.Lock()
-_under_way: list[tuple[int, _Calls]] = []  # what stands for torch's functions, and in which thread, the last one last
+_called = SimpleNamespace(pack=_pack, pad=_pad)  # what code in the place of torch's calls
 
 
 # Their code runs in the place of torch's, in the globals of torch's module, which hold none of these names.
@@ -40,7 +38,7 @@ def _pack_padded_sequence(input: Any, lengths: Any, batch_first: Any = False, en
 
     packing: Any = sys.modules["trtnn.from_torch.recording.packing"]
 
-    return packing._called("pack", input, lengths, batch_first, enforce_sorted)
+    return packing._called.pack(input, lengths, batch_first, enforce_sorted)
 
 
 def _pad_packed_sequence(
@@ -50,41 +48,27 @@ def _pad_packed_sequence(
 
     packing: Any = sys.modules["trtnn.from_torch.recording.packing"]
 
-    return packing._called("pad", sequence, batch_first, padding_value, total_length)
-
-
-def _called(name: str, *args: Any) -> Any:
-    """Call what stands for one of torch's functions in this thread; in others that is torch's own."""
-    thread = threading.get_ident()
-    calls = next((calls for other, calls in reversed(_under_way.copy()) if other == thread), None)
-    if calls is not None:
-        return getattr(calls, name)(*args)
-    return (_pack if name == "pack" else _pad)(*args)
+    return packing._called.pad(sequence, batch_first, padding_value, total_length)
 
 
 @contextmanager
 def padded_in_full(tape: Tape | None = None, known: Sequence[bool] = ()) -> Iterator[None]:
     """Let torch pad packed sequences as a network does, and note on a tape that they are packed and padded.
 
-    Code that holds torch's functions calls others meanwhile, in this thread alone.
+    Code that holds torch's functions calls others meanwhile.
 
     Args:
         tape: what the calls are noted on, or None.
         known: without a tape, the ``known_lengths`` of the one on which the same calls were noted.
     """
-    entry = threading.get_ident(), _Calls(tape, known)
-    with _lock:
-        _under_way.append(entry)
-        for function, other in zip(_FUNCTIONS, (_pack_padded_sequence, _pad_packed_sequence), strict=True):
-            function.__code__ = other.__code__
-    try:
+    calls = _Calls(tape, known)
+    others = (_pack_padded_sequence.__code__, _pad_packed_sequence.__code__)
+    with (
+        replaced(_called, "pack", calls.pack),
+        replaced(_called, "pad", calls.pad),
+        recoded(dict(zip(_FUNCTIONS, others, strict=True))),
+    ):
         yield
-    finally:
-        with _lock:
-            _under_way.remove(entry)
-            if not _under_way:
-                for function, code in zip(_FUNCTIONS, _CODES, strict=True):
-                    function.__code__ = code
 
 
 class _Calls:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from trtnn.from_torch.recording.replacing import replaced
 from trtnn.from_torch.recording.tape import Tape
 
 
@@ -31,9 +32,5 @@ def padded_encoders(tape: Tape) -> Iterator[str]:
 @contextmanager
 def without_fast_path() -> Iterator[None]:
     """Let torch compute encoders by their layers, whether or not it records gradients."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
+    with replaced(torch.backends.mha, "get_fastpath_enabled", lambda: False):
         yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)

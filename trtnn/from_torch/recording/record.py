@@ -20,8 +20,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from trtnn.from_torch.recording.experts import each_for_all_tokens
 from trtnn.from_torch.recording.functions import FunctionCalls
-from trtnn.from_torch.recording.module_calls import ModuleCalls
+from trtnn.from_torch.recording.module_calls import watched_modules
 from trtnn.from_torch.recording.packing import padded_in_full
+from trtnn.from_torch.recording.replacing import OfThisThread, attribute, replaced
 from trtnn.from_torch.recording.steps import tensors_in
 from trtnn.from_torch.recording.tape import Tape
 
@@ -48,7 +49,7 @@ def record(tape: Tape, is_leaf: Callable[[nn.Module], bool], args: tuple[Any, ..
         _unvalidated(tape),
         each_for_all_tokens(),
         padded_in_full(tape),
-        ModuleCalls(tape, is_leaf),
+        watched_modules(tape, is_leaf),
         _Unseen(tape),
         FunctionCalls(tape) as functions,
     ):
@@ -65,29 +66,24 @@ def _unscripted() -> Iterator[None]:
     def call(function: Any, *args: Any, **kwargs: Any) -> Any:
         return getattr(function, "_torchdynamo_inline", partial(original, function))(*args, **kwargs)
 
-    torch.jit.ScriptFunction.__call__ = call  # type: ignore[method-assign]
-    try:
+    with replaced(torch.jit.ScriptFunction, "__call__", call):
         yield
-    finally:
-        torch.jit.ScriptFunction.__call__ = original  # type: ignore[method-assign]
 
 
 @contextmanager
 def _unvalidated(tape: Tape) -> Iterator[None]:
     """Let torch's distributions and checks look at no numbers to refuse some that are known when the network runs."""
-    kept, original = Distribution._validate_args, torch._check_tensor_all_with
+    validated, original = Distribution._validate_args, torch._check_tensor_all_with
 
     def check(error_type: Any, condition: Any, message: Any = None) -> None:  # torch._check_tensor_all's as well
         if not (isinstance(condition, torch.Tensor) and tape.depends(condition)):
             original(error_type, condition, message)
 
-    Distribution._validate_args = False
-    torch._check_tensor_all_with = check
-    try:
+    with (
+        attribute(Distribution, "_validate_args", OfThisThread(False, validated)),
+        replaced(torch, "_check_tensor_all_with", check),
+    ):
         yield
-    finally:
-        Distribution._validate_args = kept
-        torch._check_tensor_all_with = original
 
 
 class _Unseen(TorchDispatchMode):

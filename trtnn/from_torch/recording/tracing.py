@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Set
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from types import CodeType, FrameType
 from typing import Any
 
 import torch
 
 from trtnn.from_torch.recording.frames import OURS
+from trtnn.from_torch.recording.replacing import replaced
 
 _QUESTIONS = ("is_compiling", "is_exporting")  # of torch.compiler: what torch.export answers with True
 
@@ -28,11 +30,10 @@ def answered_questions(told: Set[CodeType], asked: set[CodeType]) -> Iterator[No
         told: the code of functions that are told so, they and what they call in the forward at hand.
         asked: gets the code of the functions that were under way in a forward as another asked.
     """
-    kept = {name: getattr(torch.compiler, name) for name in _QUESTIONS if hasattr(torch.compiler, name)}
 
     def answering(question: Callable[[], Any]) -> Callable[[], Any]:
         def answer() -> Any:
-            codes = _under_way(sys._getframe(1))
+            codes = _under_way(sys._getframe(2))  # behind what tells this thread from others
             if codes & told:
                 return True
             asked.update(codes)
@@ -40,13 +41,10 @@ def answered_questions(told: Set[CodeType], asked: set[CodeType]) -> Iterator[No
 
         return answer
 
-    try:
-        for name, question in kept.items():
-            setattr(torch.compiler, name, answering(question))
+    with ExitStack() as stack:
+        for name in filter(partial(hasattr, torch.compiler), _QUESTIONS):
+            stack.enter_context(replaced(torch.compiler, name, answering(getattr(torch.compiler, name))))
         yield
-    finally:
-        for name, question in kept.items():
-            setattr(torch.compiler, name, question)
 
 
 def _under_way(frame: FrameType | None) -> set[CodeType]:
