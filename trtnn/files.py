@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import mmap
 import os
 import re
 import shlex
@@ -51,6 +52,41 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
         return descriptor
 
     return open(path, "rb", opener=opener)
+
+
+class MappedFile(mmap.mmap):
+    """A file's bytes, which are read when they are touched.
+
+    Where the file is replaced or deleted, as :func:`atomic_write` does, they stay what they were. Where it is written
+    to they become others, and where it is cut short to touch them ends the process.
+
+    Args:
+        file: open for reading, not empty.
+        access: of the map, as of ``mmap.mmap``.
+
+    Attributes:
+        path: of the file.
+    """
+
+    path: Path
+    _full: str
+    _was: os.stat_result
+
+    def __new__(cls, file: BinaryIO, access: int) -> MappedFile:
+        self = super().__new__(cls, file.fileno(), 0, access=access)
+        self.path, self._full = Path(file.name), os.path.abspath(file.name)
+        self._was = os.fstat(file.fileno())
+        return self
+
+    def is_as_it_was(self) -> bool:
+        """Whether nobody has written to the file since it was mapped, as far as its size and time tell."""
+        try:
+            now = os.stat(self._full)
+        except OSError:  # it has another name, or none
+            return True
+        was = self._was
+        is_other = (now.st_dev, now.st_ino) != (was.st_dev, was.st_ino)
+        return is_other or (now.st_size, now.st_mtime_ns) == (was.st_size, was.st_mtime_ns)
 
 
 def resolved(path: Path) -> Path:

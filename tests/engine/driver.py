@@ -22,13 +22,14 @@ class Driver:
     Attributes:
         calls: the name of each that was called, and the numbers that it was given.
         failing: of those that fail, the code.
-        memory: what was allocated, by address.
+        memory: what was allocated, by address; what was freed is overwritten, and stays for who reads it still.
     """
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
         self.failing: dict[str, int] = {}
         self.memory: dict[int, ctypes.Array[ctypes.c_char]] = {}
+        self._freed: list[ctypes.Array[ctypes.c_char]] = []
 
     def __getattr__(self, name: str) -> Callable[..., int]:
         def function(*args: Any) -> int:
@@ -42,6 +43,10 @@ class Driver:
                 made = ctypes.create_string_buffer(args[1].value)
                 args[0]._obj.value = ctypes.addressof(made)
                 self.memory[ctypes.addressof(made)] = made
+            if name in ("cuMemFree_v2", "cuMemFreeHost"):
+                freed = self.memory.pop(args[0].value)
+                ctypes.memset(freed, 0xA5, len(freed))
+                self._freed.append(freed)
             if name in ("cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2"):
                 ctypes.memmove(args[0].value, args[1].value, args[2].value)
             return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import inspect
+import threading
 
 import numpy as np
 import torch
@@ -77,6 +78,27 @@ def test_page_locked_memory_comes_back_and_is_not_lent_twice(driver):
     again = memory.pinned(SPEC)
     assert again.ctypes.data == address or memory.pinned(SPEC).ctypes.data == address
     assert driver.names().count("cuMemHostAlloc") == 3
+
+
+def test_page_locked_memory_outlives_the_thread_that_it_is_of(driver):
+    """So do results, which lie there, when their thread ends or their engine is closed."""
+    results = []
+
+    def run() -> None:
+        results.append(DriverMemory().pinned(SPEC))
+        results[0][:] = 7
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    gc.collect()
+    part = results.pop()[1:]
+    np.testing.assert_array_equal(part, np.full((3, 6), 7, np.float32))
+    (address,) = driver.memory
+    del part
+    gc.collect()
+    assert ("cuMemFreeHost", address) in driver.calls
+    assert not driver.memory
 
 
 def test_streams_wait_for_each_other(driver):

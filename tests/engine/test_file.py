@@ -63,6 +63,18 @@ def test_an_engine_may_be_saved_over_itself(saved):
     assert os.listdir(saved.parent) == [saved.name]  # nothing half-written stays behind
 
 
+@pytest.mark.parametrize("use", [Engine.check_plan, lambda engine: engine.save(engine.path)])
+@pytest.mark.parametrize("data", [b"short", None])
+def test_a_file_that_was_written_into_is_not_used(saved, use, data):
+    """The plan is read when it is needed: in a file that was cut short that would end the process."""
+    loaded, before = Engine.load(saved), saved.stat().st_mtime_ns
+    saved.write_bytes(saved.read_bytes() if data is None else data)
+    os.utime(saved, ns=(before + 1, before + 1))
+    message = message_of(EngineError, use, loaded)
+    assert f"the engine file {saved} was written to after it was read" in message
+    assert "cp writes into it" in message
+
+
 @pytest.mark.parametrize(
     ("path", "words"),
     [("missing/net.engine", "the folder"), (".", "it is a folder")],

@@ -547,6 +547,20 @@ class Queried(nn.Module):
         return first, self.head(self.project(first), x)
 
 
+class OneMemory(nn.Module):
+    """Tensors in one place of a memory: floats, their bits, and the same with the other sign, one as a parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        floats = torch.tensor([1.5, -2.0, 3.25, 4.0])
+        self.floats, self.minus = nn.Parameter(floats), nn.Parameter(torch._neg_view(floats))
+        self.register_buffer("bits", floats.view(torch.int32))
+        self.register_buffer("opposite", torch._neg_view(floats), persistent=False)
+
+    def forward(self, x):
+        return x * self.floats + self.bits % 7, x + self.minus, x * self.opposite
+
+
 class Residue(nn.Module):
     def __init__(self, features: int) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import trtnn
-from tests.from_torch.models import OPERATIONS, Operation, images, make
+from tests.from_torch.models import OPERATIONS, OneMemory, Operation, images, make
 from tests.helpers import assert_close
 from trtnn.errors import UnsupportedError
 
@@ -359,3 +359,10 @@ def test_weights_of_experts_for_rows_say_what_to_do():
     with pytest.raises(UnsupportedError) as caught:
         trtnn.from_torch(Grouped().eval(), images(4, 16))
     assert "grouped_mm (let each expert compute all tokens, as from_torch has transformers' do" in str(caught.value)
+
+
+def test_tensors_that_lie_in_one_place():
+    """They are one in torch's own unflatten."""
+    model, x = OneMemory().eval(), images(2, 4)
+    network = trtnn.from_torch(torch.export.export(model, (x,)), x).trace()
+    assert_close([*network.run((x - 1).numpy())], [*model(x - 1)], 1e-6)

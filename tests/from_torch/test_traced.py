@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import trtnn
-from tests.from_torch.models import OPERATIONS, Operation, images, make
+from tests.from_torch.models import OPERATIONS, OneMemory, Operation, images, make
 from tests.helpers import assert_close, message_of
 from trtnn.errors import ArgumentError, UnsupportedError, VerificationError
 from trtnn.from_torch.graphs import torchscript
@@ -323,3 +323,10 @@ def test_control_flow_of_a_script_within_a_model_is_told_where_it_is_called():
     model.forward = model.pre.forward
     x = torch.rand(2, 4)
     assert_close(trtnn.from_torch(model, x).trace().run(x.numpy()), model(x), 1e-5)
+
+
+def test_tensors_that_lie_in_one_place():
+    """By addresses, shapes and strides alone they were one."""
+    model, x = OneMemory().eval(), images(2, 4)
+    network = trtnn.from_torch(torch.jit.trace(model, x), x).trace()
+    assert_close([*network.run((x - 1).numpy())], [*model(x - 1)], 1e-6)

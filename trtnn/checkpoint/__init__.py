@@ -28,6 +28,7 @@ import numpy as np
 
 from trtnn.arrays import array_of_torch
 from trtnn.checkpoint import darknet, hugging_face, npz, safetensors, shards, torch_file, wts
+from trtnn.checkpoint.mapped import check_files, file_of
 from trtnn.checkpoint.prefixes import with_averages, without_wrappers
 from trtnn.checkpoint.state_dict import LEFT_OUT, SHARD, StateDict, metadata_of
 from trtnn.errors import ArgumentError, CheckpointError, DTypeError, harmless_text, listed
@@ -107,7 +108,8 @@ def save(state_dict: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
         path: the file; its folder must exist.
 
     Raises:
-        CheckpointError: the suffix is unknown, or the format cannot hold a name or value.
+        CheckpointError: the suffix is unknown, or the format cannot hold a name or value; or the file that an array is
+            a view of was written to after it was loaded.
         ArgumentError: a name is not printable text, or the path cannot be written.
         DTypeError: a value is not an array of a type that tensors have.
     """
@@ -116,8 +118,11 @@ def save(state_dict: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     if not isinstance(state_dict, Mapping):
         raise ArgumentError(f"save takes a state dict, not a {type(state_dict).__name__}", "give model.state_dict()")
     arrays = {name: _array(name, value) for name, value in state_dict.items()}
+    files = [*map(file_of, arrays.values())]
+    check_files(files)
     with atomic_write(path) as file:
         write(StateDict(arrays, metadata_of(state_dict)), file)
+        check_files(files)
 
 
 def check_suffix(path: Path) -> Callable[[StateDict, BinaryIO], None]:

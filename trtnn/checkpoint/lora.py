@@ -12,6 +12,7 @@ import numpy as np
 
 from trtnn.arrays import array_of_torch, is_torch
 from trtnn.checkpoint.adapter import Adapter, LayerFactors, read_adapter
+from trtnn.checkpoint.mapped import check_files, file_of
 from trtnn.checkpoint.state_dict import ADAPTERS, StateDict, metadata_of
 from trtnn.errors import ArgumentError, CheckpointError, DTypeError, StateDictError, first_lines, harmless_text, nearest
 
@@ -61,6 +62,7 @@ def merge_lora(state_dict: Mapping[str, Any], adapter: str | os.PathLike[str], s
         )
     arrays = _arrays(state_dict)
     merged = _merge(arrays, read, float(scale))
+    check_files([*map(file_of, arrays.values())])
     said = metadata_of(state_dict)
     adapters = [*said.get(ADAPTERS, ()), harmless_text("/".join(read.path.parts[-2:]))]  # of no other folder of ours
     return StateDict({**arrays, **merged}, {**said, ADAPTERS: adapters})

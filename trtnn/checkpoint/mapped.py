@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from trtnn.checkpoint.damaged import damaged
 from trtnn.errors import CheckpointError
+from trtnn.files import MappedFile
 
 # Types that NumPy lacks: a record of its own stands for each here, and array_at makes float32 of it, which holds the
 # same numbers. bfloat16 is the upper half of a float32.
@@ -56,15 +57,37 @@ def _numbers(kind: _Float8) -> np.ndarray:
     return (signed if kind.negative_zero else np.where(code == 128, np.nan, signed)).astype(np.float32)
 
 
-def map_file(path: Path) -> mmap.mmap:
+def map_file(path: Path) -> MappedFile:
     """Map a file into memory, copy on write: the arrays are writable, the file never changes.
 
-    An array made from the map keeps it alive. The file may be replaced or deleted meanwhile, but not cut short.
+    An array made from the map keeps it alive. Who copies or writes such arrays asks :func:`check_files`.
     """
     with open(path, "rb") as file:
         if not file.seek(0, 2):
             raise damaged(path, "is empty")
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        return MappedFile(file, mmap.ACCESS_COPY)
+
+
+def file_of(array: Any) -> MappedFile | None:
+    """Return the file that an array is a view of, None of memory of its own."""
+    while isinstance(array, np.ndarray):
+        array = array.base
+    return array if isinstance(array, MappedFile) else None
+
+
+def check_files(files: Iterable[MappedFile | None]) -> None:
+    """Check that nobody has written to files since they were loaded, which their arrays would show.
+
+    Raises:
+        CheckpointError: somebody has.
+    """
+    for file in {id(file): file for file in files}.values():
+        if file is not None and not file.is_as_it_was():
+            raise CheckpointError(
+                f"{file.path} was written to after it was loaded, and its arrays are views of it",
+                "load it again; who writes it anew in place, as torch.save does, changes what was loaded before",
+                "of a file that others write, keep copies: copy.deepcopy(trtnn.load(path))",
+            )
 
 
 def is_shape(sizes: Sequence[Any]) -> bool:

@@ -94,6 +94,7 @@ class Engine:
         with self._lock:
             if self._shapes is None:
                 backend = self.check_runnable()
+                engine_file.check_file(self.plan)
                 device_memory()  # it makes a CUDA context current, which TensorRT needs
                 _runtime, engine = deserialize(backend, self.plan)
                 inputs, outputs = read_bindings(engine, backend.trt)
@@ -175,6 +176,7 @@ class Engine:
             EngineError: only TensorRT can tell what the engine is, and it or the GPU is not here.
         """
         self._described()
+        engine_file.check_file(self.plan)
         engine_file.write(path, self.description, self.plan)
         return Path(path)
 
@@ -194,8 +196,9 @@ class Engine:
         """Check, once, that the plan is what was written; without trtnn's description there is nothing to check it by.
 
         Raises:
-            EngineError: it is not.
+            EngineError: it is not, or its file was written to after it was read.
         """
+        engine_file.check_file(self.plan)
         if self._shapes is not None and not self._checked:
             engine_file.check_plan(self.plan, self.description, self._file)
         self._checked = True

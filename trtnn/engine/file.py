@@ -27,7 +27,7 @@ from trtnn.cuda import gpu_name
 from trtnn.digest import digest, own_version
 from trtnn.engine.plan import looks_like_a_plan
 from trtnn.errors import ArgumentError, EngineError
-from trtnn.files import atomic_write, open_regular
+from trtnn.files import MappedFile, atomic_write, open_regular
 from trtnn.shapes.call import Shapes
 from trtnn.shapes.profiles import profiles_from_json, widest_dims
 from trtnn.shapes.reading import LengthReader
@@ -150,7 +150,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], memoryview]:
     path = Path(path)
     try:
         with open_regular(path) as file:
-            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            data = memoryview(MappedFile(file, mmap.ACCESS_READ))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise EngineError(f"cannot read the engine file {path}: {reason}") from error
@@ -276,6 +276,20 @@ def _check_refittable(refittable: Any) -> None:
 def _check_build(build: Any) -> None:
     if not isinstance(build, dict) or not all(type(value) is int for value in build.values()):
         raise TypeError(f"how it was built is no table of whole numbers: {build!r:.200}")
+
+
+def check_file(plan: memoryview) -> None:
+    """Check that nobody has written to the file that a plan lies in since it was read.
+
+    Raises:
+        EngineError: somebody has.
+    """
+    if isinstance(plan.obj, MappedFile) and not plan.obj.is_as_it_was():
+        raise EngineError(
+            f"the engine file {plan.obj.path} was written to after it was read",
+            "read it again: trtnn.Engine.load(path)",
+            "engine.save and mv replace a file, which keeps what was read before; cp writes into it",
+        )
 
 
 def check_plan(plan: memoryview, description: Mapping[str, Any], path: Path | None = None) -> None:

@@ -10,6 +10,7 @@ import ctypes
 import functools
 import weakref
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,8 @@ def _free(stream: ctypes.c_void_p, event: ctypes.c_void_p, device: set[int], pin
 class Lane:
     """A stream of the first GPU, and memory for what goes along it.
 
-    Threads may use it in turn; each begins with :meth:`enter`. What it holds is freed when nobody holds it any more.
+    Threads may use it in turn; each begins with :meth:`enter`. What it holds is freed when nobody holds it any
+    more, or an array of its page-locked memory.
 
     Attributes:
         handle: of the stream.
@@ -100,7 +102,7 @@ class Lane:
             _call("cuMemFree_v2", ctypes.c_uint64(address))
 
     def pinned(self, size_bytes: int) -> np.ndarray:
-        """Return uninitialised page-locked memory of the host as a uint8 array; it lasts as long as this lane.
+        """Return uninitialised page-locked memory of the host as a uint8 array, which holds this lane.
 
         Raises:
             EngineError: the host has not that much to lock.
@@ -109,7 +111,9 @@ class Lane:
         _call("cuMemHostAlloc", ctypes.byref(address), ctypes.c_size_t(size_bytes), ctypes.c_uint(0))
         assert address.value is not None
         self._pinned.add(address.value)
-        return np.ctypeslib.as_array((ctypes.c_uint8 * size_bytes).from_address(address.value))
+        buffer: Any = (ctypes.c_uint8 * size_bytes).from_address(address.value)
+        buffer.lane = self  # who frees it
+        return np.ctypeslib.as_array(buffer)
 
     def is_pinned(self, array: np.ndarray) -> bool:
         """Tell whether an array lies in page-locked memory, whoever locked it."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from trtnn.arrays import is_torch
 from trtnn.backend import Backend
+from trtnn.checkpoint.mapped import check_files, file_of
 from trtnn.checkpoint.state_dict import StateDict, metadata_of
 from trtnn.digest import digest
 from trtnn.errors import EngineError
@@ -177,14 +178,20 @@ def own_copy(weights: Any) -> Any:
 
     Args:
         weights: a state dict, a model that can be traced, or another that has a state dict.
+
+    Raises:
+        CheckpointError: the file that they are views of was written to after it was loaded.
     """
     if isinstance(weights, Mapping):
         arrays = {
             name: value.detach().clone() if is_torch(value) else copy.deepcopy(value) for name, value in weights.items()
         }
+        check_files([*map(file_of, weights.values())])
         return StateDict(arrays, metadata_of(weights))
     if callable(getattr(weights, "trace", None)):
-        return copy.deepcopy(weights)
+        copied = copy.deepcopy(weights)
+        check_files([*map(file_of, weights.state_dict().values())])
+        return copied
     return own_copy(weights.state_dict()) if callable(getattr(weights, "state_dict", None)) else weights
 
 

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from trtnn.arrays import array_of_torch, is_torch
+from trtnn.checkpoint.mapped import check_files, file_of
 from trtnn.dtypes import DType, float16, float32
 from trtnn.errors import ArgumentError, DTypeError, where
+from trtnn.files import MappedFile
 from trtnn.graph.loans import Loan
 from trtnn.parameter import Buffer, Parameter
 from trtnn.threads import processors
@@ -39,6 +41,7 @@ class Weights:
         self._learned: set[int] = set()  # the ids of those of them that no Buffer holds
         self._converted: dict[tuple, np.ndarray] = {}  # copies of those, by address, shape and types
         self._loans: list[Loan] = []  # what TensorRT was given
+        self._files: dict[int, MappedFile] = {}  # that arrays are views of, by id
 
     def held(self, value: Any, path: str) -> np.ndarray:
         """Return a NumPy array as it is, or the one that a Parameter or a torch tensor holds.
@@ -49,6 +52,7 @@ class Weights:
         Raises:
             ArgumentError: the Parameter is empty.
             DTypeError: NumPy cannot hold what torch's tensor does.
+            CheckpointError: the file that it is a view of was written to after it was loaded.
         """
         is_parameter = isinstance(value, Parameter)
         data = value.data if is_parameter else value
@@ -63,6 +67,9 @@ class Weights:
             )
         if type(data) is not np.ndarray:
             data = array_of_torch(data) if is_torch(data) else np.asarray(data)
+        if (file := file_of(data)) is not None and id(file) not in self._files:
+            self._files[id(file)] = file
+            check_files([file])
         if is_parameter and id(data) not in self._lasting:
             for owner in (data, data.base):  # of views NumPy names the owner
                 self._lasting[id(owner)] = owner
@@ -172,8 +179,14 @@ class Weights:
         weakref.finalize(owner, _take_back, self._loans).atexit = False
 
     def finish(self) -> None:
-        """Fill what is empty, and keep nothing but the arrays."""
+        """Fill what is empty, and keep nothing but the arrays.
+
+        Raises:
+            CheckpointError: a file that one was copied of was written to after it was loaded.
+        """
         self.fill()
+        check_files(self._files.values())
+        self._files.clear()
         self._converted.clear()
         self._lasting.clear()
         self._learned.clear()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from trtnn.checkpoint.mapped import check_files, file_of
 from trtnn.checkpoint.state_dict import LEFT_OUT, StateDict, metadata_of
 from trtnn.errors import ArgumentError, named
 from trtnn.modules.module import Module
@@ -51,6 +52,7 @@ class Retracer:
 
         Raises:
             ArgumentError, StateDictError: as :meth:`trtnn.Module.load_state_dict`.
+            CheckpointError: the file that they are views of was written to after it was loaded.
         """
         if not isinstance(weights, Mapping):
             if not callable(getattr(weights, "state_dict", None)):
@@ -66,8 +68,11 @@ class Retracer:
         try:
             self._model.load_state_dict(StateDict({**kept, **given}, metadata))
             if self._keeps:  # the caller may write to its own
-                for member in {id(own[name]): own[name] for name in own.keys() & given.keys()}.values():
+                members = {id(own[name]): own[name] for name in own.keys() & given.keys()}.values()
+                files = [file_of(member.data) for member in members]
+                for member in members:
                     member.data = np.array(member.data)
+                check_files(files)
             yield self._model.trace(**self._options)
         except BaseException:
             for member, data in before:

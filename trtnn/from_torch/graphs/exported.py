@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import operator
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,6 +13,7 @@ from torch import nn
 
 from trtnn.errors import ArgumentError
 from trtnn.from_torch.graphs.recurrent import call_of, of_exported
+from trtnn.from_torch.recording.steps import same_numbers
 
 # What a program checks as it runs, and what holds for lengths that are known then.
 _CHECKS = tuple(
@@ -90,12 +94,39 @@ def unflattened(program: Any) -> nn.Module:
     """
     _tell_modules(program.graph)
     try:
-        return torch.export.unflatten(program)
+        return torch.export.unflatten(_with_memory_of_their_own(program))
     except Exception as error:
         raise ArgumentError(
             f"torch cannot put the modules of this exported program together: {error}".partition("\n")[0],
             "convert the module that it was exported of",
         ) from error
+
+
+def _with_memory_of_their_own(program: Any) -> Any:
+    """Return a program in which no tensor is the memory of another in another type, or with the other sign.
+
+    ``torch.export.unflatten`` takes tensors for one that lie in the same place, whatever else they are.
+    """
+    first: dict[Any, Any] = {}  # of each place, all but that what the tensor there is
+
+    def apart(tensors: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            name: copy.deepcopy(tensor.detach()) if is_another(tensor) else tensor for name, tensor in tensors.items()
+        }
+
+    def is_another(tensor: Any) -> bool:
+        if not isinstance(tensor, torch.Tensor) or not tensor.numel():
+            return False
+        numbers = same_numbers(tensor)
+        return first.setdefault(numbers[:4], numbers) != numbers
+
+    state_dict, constants = apart(program.state_dict), apart(program.constants)
+    held = (*program.state_dict.values(), *program.constants.values())
+    if all(map(operator.is_, (*state_dict.values(), *constants.values()), held)):
+        return program
+    program = copy.copy(program)
+    program._state_dict, program._constants = state_dict, constants
+    return program
 
 
 def _put_recurrent_modules(module: nn.Module) -> None:

@@ -21,6 +21,7 @@ from trtnn.errors import ArgumentError
 from trtnn.from_torch.graphs.recurrent import of_traced
 from trtnn.from_torch.graphs.torchscript import CALLINGS, Method
 from trtnn.from_torch.recording.frames import Place, stands_for
+from trtnn.from_torch.recording.steps import same_numbers
 
 _CONTAINERS = {"Sequential": nn.Sequential, "ModuleList": nn.ModuleList, "ModuleDict": nn.ModuleDict}
 
@@ -119,7 +120,7 @@ def _made(script: Any, path: str, shared: dict[Any, Any], is_part: bool = False)
     for name, parameter in parameters.items():
         module.register_parameter(name, parameter)
     for name, tensor in script.named_buffers(recurse=False):
-        module.register_buffer(name, shared.setdefault((tensor.data_ptr(), tensor.shape, tensor.stride()), tensor))
+        module.register_buffer(name, shared.setdefault(same_numbers(tensor), tensor))
     for name, child in children.items():
         module.add_module(name, child)
     try:
@@ -137,11 +138,11 @@ def _made(script: Any, path: str, shared: dict[Any, Any], is_part: bool = False)
 
 
 def _parameters(script: Any, shared: dict[Any, Any]) -> dict[str, nn.Parameter]:
-    """Return the parameters of a traced module itself by name; of one memory there is one."""
+    """Return the parameters of a traced module itself by name; of the same numbers in one memory there is one."""
     held = {}
     for name, tensor in script.named_parameters(recurse=False):
-        key = (tensor.data_ptr(), tensor.shape, tensor.stride())
-        held[name] = shared.setdefault(key, nn.Parameter(tensor.detach(), requires_grad=False))
+        parameter = nn.Parameter(tensor.detach(), requires_grad=False)
+        held[name] = shared.setdefault(same_numbers(tensor), parameter)
     return held
 
 

@@ -203,6 +203,15 @@ def version_of(value: Any) -> int:
     return value._version if isinstance(value, torch.Tensor) and not value.is_inference() else -1
 
 
+def same_numbers(tensor: torch.Tensor) -> Any:
+    """Return what two tensors have in common that are the same numbers of the same memory.
+
+    That is more than where they lie: a view may have another type, or the other sign.
+    """
+    place = tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride()
+    return *place, tensor.dtype, tensor.is_neg(), tensor.is_conj()
+
+
 def storage_of(tensor: torch.Tensor) -> Any:
     """Return what tells the memory of one tensor from another's; of one without memory the tensor itself."""
     try:
