@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -252,3 +253,18 @@ def message_of(error: type[Exception], function: Callable[..., Any], *args: Any,
     with pytest.raises(error) as caught:
         function(*args, **kwargs)
     return str(caught.value)
+
+
+class Turn:
+    """A lock in the place of one, which says that another thread than the main one comes for it before that waits."""
+
+    def __init__(self, lock: Any) -> None:
+        self._lock, self.comes = lock, threading.Event()
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            self.comes.set()
+        self._lock.acquire()
+
+    def __exit__(self, *exception: object) -> None:
+        self._lock.release()

@@ -1,17 +1,19 @@
 """Which TensorRT is chosen, what each can do, and what is said where there is none."""
 
+import functools
 import importlib.util
 import subprocess
 import sys
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 import trtnn.backend
-from tests.helpers import message_of, trace
+from tests.helpers import Turn, message_of, trace
 from trtnn.backend import Backend, get_backend
 from trtnn.cuda import gpus
 from trtnn.errors import BackendError
@@ -185,6 +187,27 @@ def test_the_environment_chooses(installed, monkeypatch):
     assert get_backend() == "loaded tensorrt"
     monkeypatch.setenv("TRTNN_BACKEND", "")
     assert get_backend() == "loaded tensorrt_rtx"
+
+
+def test_threads_that_ask_first_have_one(installed, monkeypatch):
+    """TensorRT keeps the first logger alone: the errors of another one would say nothing."""
+    turn, made = Turn(trtnn.backend._loading), []
+
+    class Made:
+        def __init__(self, name: str, trt: Any) -> None:
+            if not made:
+                thread.start()
+                assert turn.comes.wait(60)
+            made.append(self)
+
+    installed("tensorrt")
+    monkeypatch.setattr(trtnn.backend, "_loading", turn)
+    monkeypatch.setattr(trtnn.backend, "_load", functools.cache(lambda name: Made(name, None)))
+    thread = threading.Thread(target=lambda: found.append(get_backend()))
+    found: list[Any] = []
+    found.append(get_backend())
+    thread.join()
+    assert found == made * 2
 
 
 def test_nothing_is_installed(installed):

@@ -14,6 +14,7 @@ from tests.helpers import ONE_TARGET, assert_close, layers, load_random, message
 from trtnn import BuildConfig, Module, modules
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, BackendError, ShapeError, UnsupportedError
+from trtnn.reference.layers.common import tensor_of
 from trtnn.reference.registry import LAYERS
 from trtnn.structure import flatten, map_leaves, unflatten
 
@@ -277,3 +278,14 @@ def test_nine_dimensions_within_a_forward():
 def test_a_network_is_not_copied(copy_it):
     message = message_of(UnsupportedError, copy_it, trace(lambda x: x + 1, (3,)))
     assert message.endswith("copied or pickled\n  copy or pickle the Module, and trace that")
+
+
+def test_an_array_that_may_not_be_written_is_taken_where_it_lies():
+    """As some versions of TensorRT show theirs; torch would warn, which no thread can keep from others."""
+    array = np.arange(6, dtype=np.float32)
+    array.flags.writeable = False
+    tensor = tensor_of(array)
+    assert (tensor.data_ptr(), tensor.tolist()) == (array.ctypes.data, [0, 1, 2, 3, 4, 5])
+    address = array.ctypes.data
+    del array
+    assert (tensor.data_ptr(), tensor.tolist()) == (address, [0, 1, 2, 3, 4, 5])

@@ -2,6 +2,8 @@
 
 import concurrent.futures
 import os
+import threading
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 
 import trtnn
 import trtnn.threads
+from tests.helpers import Turn
 from trtnn.dtypes import float32
 from trtnn.engine import staging
 from trtnn.graph import weights
@@ -54,3 +57,24 @@ def test_nothing_else_asks_how_many_the_machine_has():
     root = Path(trtnn.__file__).parent
     asking = [path for path in root.rglob("*.py") if "cpu_count" in path.read_text(encoding="utf-8")]
     assert [path.relative_to(root).as_posix() for path in asking] == ["threads.py"]
+
+
+def test_warnings_are_as_they_were_when_two_threads_ignore_some(monkeypatch):
+    """The second comes while the first ignores some, and ignores its own once that is done."""
+    turn = Turn(trtnn.threads._quiet)
+    monkeypatch.setattr(trtnn.threads, "_quiet", turn)
+    before, seen = [*warnings.filters], []
+
+    def second() -> None:
+        with trtnn.threads.without_warnings(FutureWarning):
+            seen.append([*warnings.filters])
+
+    thread = threading.Thread(target=second)
+    with trtnn.threads.without_warnings(UserWarning):
+        thread.start()
+        assert turn.comes.wait(60)
+        assert not seen
+        warnings.warn("ignored", UserWarning, stacklevel=1)
+    thread.join()
+    assert seen == [[("ignore", None, FutureWarning, None, 0), *before]]
+    assert [*warnings.filters] == before

@@ -22,6 +22,7 @@ from trtnn.errors import BackendError, DTypeError
 from trtnn.signals import held_signals
 
 ENVIRONMENT = "TRTNN_BACKEND"
+_loading = threading.RLock()  # of several threads that ask first one makes it: TensorRT keeps the first logger alone
 INSTALL = {
     "tensorrt": "pip install tensorrt",
     "tensorrt_rtx": "pip install tensorrt-rtx-cu13",
@@ -241,7 +242,8 @@ def get_backend() -> Backend:
     preferred = ("tensorrt", "tensorrt_rtx") if gpus() else ("tensorrt_rtx", "tensorrt")
     for name in (chosen,) if chosen else preferred:
         if importlib.util.find_spec(name) is not None:
-            return _load(name)
+            with _loading:
+                return _load(name)
     if chosen:
         raise BackendError(f"{ENVIRONMENT}={chosen}, but {chosen} is not installed", INSTALL[chosen])
     raise BackendError(

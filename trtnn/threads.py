@@ -1,14 +1,30 @@
-"""Threads of trtnn's own, which are told by their names, and how many of them work at once."""
+"""Threads of trtnn's own, which are told by their names, how many of them work at once, and what they take turns at."""
 
 from __future__ import annotations
 
 import os
 import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from trtnn.errors import TrtnnError
 
 PREFIX = "trtnn-"
+_quiet = threading.RLock()
+
+
+@contextmanager
+def without_warnings(category: type[Warning] = Warning) -> Iterator[None]:
+    """Ignore warnings of a kind, in one thread after another.
+
+    What is ignored is the whole process's, and two threads that end it in another order than they began would leave it
+    so.
+    """
+    with _quiet, warnings.catch_warnings():
+        warnings.simplefilter("ignore", category)
+        yield
 
 
 def is_own(kind: str = "") -> bool:

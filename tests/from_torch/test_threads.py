@@ -19,7 +19,7 @@ from torch.nn.utils import rnn
 
 import trtnn
 from tests.from_torch.models import images
-from tests.helpers import assert_close, message_of
+from tests.helpers import Turn, assert_close, message_of
 from trtnn.errors import UnsupportedError
 from trtnn.from_torch import declared
 from trtnn.from_torch.recording.replacing import turn
@@ -67,24 +67,9 @@ class Scaled(nn.Module):
         return self.layer(x) * math.sqrt(min(x.shape[1], 9))
 
 
-class Turn:
-    """A turn that says who comes for it before it lets him wait."""
-
-    def __init__(self) -> None:
-        self.comes = threading.Event()
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            self.comes.set()
-        turn.acquire()
-
-    def __exit__(self, *exception: object) -> None:
-        turn.release()
-
-
 def test_conversions_take_turns(monkeypatch):
     """The second comes while the first is in its forward, and begins once that is done; both are right."""
-    before, waiting = own(), Turn()
+    before, waiting = own(), Turn(turn)
     monkeypatch.setattr(declared, "turn", waiting)
     order: list[str] = []
 

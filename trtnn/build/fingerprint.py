@@ -6,7 +6,6 @@ TensorRT adds to a layer can be forgotten here. What cannot be compared is an er
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Mapping
 from types import ModuleType
 from typing import Any
@@ -17,6 +16,7 @@ from trtnn.digest import digest
 from trtnn.errors import BuildError
 from trtnn.graph.definition import flat_array, read_layers
 from trtnn.graph.plugin_layer import PluginLayer
+from trtnn.threads import without_warnings
 
 _TENSOR_PROPERTIES = ("name", "dtype", "shape", "location", "allowed_formats", "dynamic_range")
 
@@ -41,8 +41,7 @@ def fingerprint(
     """
     content: list[tuple[Any, ...]] = [("network", definition.name, _plain(getattr(definition, "flags", None)))]
     content += [("input", _tensor(definition.get_input(i))) for i in range(definition.num_inputs)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # reading every property meets old ones as well
+    with without_warnings(DeprecationWarning):  # reading every property meets old ones as well
         for kind, layer in read_layers(definition, trt):
             inputs = [_name(layer.get_input(i)) for i in range(layer.num_inputs)]
             outputs = [(_tensor(layer.get_output(i)), _is_pinned(layer, i)) for i in range(layer.num_outputs)]

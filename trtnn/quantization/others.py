@@ -23,6 +23,7 @@ from trtnn.quantization.found import Found, other_type, positive
 from trtnn.quantization.onnx_scales import read_onnx
 from trtnn.quantization.quantizing import DTYPES, buffer, check_model, forget, held_range, least_range, restore
 from trtnn.quantization.sites import Site, Sites
+from trtnn.threads import without_warnings
 
 M = TypeVar("M", bound=Module)
 _Scales = tuple[np.ndarray, np.ndarray | None]  # of what a module reads, and of its weights where they have some
@@ -203,8 +204,7 @@ def _searched(reach: np.ndarray, least: np.ndarray, most: np.ndarray, counts: np
     """Return the range of a HistogramObserver of int8 around 0: that of the least squared error by its own search."""
     if counts.ndim != 1 or not counts.any() or not np.isfinite(reach).all():
         return reach
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.ao's, of its future
+    with without_warnings():  # torch.ao's, of its future
         from torch.ao.quantization.observer import HistogramObserver
 
         observer = HistogramObserver(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -75,12 +74,10 @@ class Interpreter:
     def __init__(self, definition: Any, trt: ModuleType, plugins: Mapping[str, PluginLayer]) -> None:
         entries = list(read_layers(definition, trt))
         self._steps = []
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            for kind, layer in entries:
-                inputs = tuple(layer.get_input(i).name for i in present_inputs(layer))
-                outputs = tuple(layer.get_output(i).name for i in range(layer.num_outputs))
-                self._steps.append(Step(function_of(kind, layer, plugins.get(layer.name)), inputs, outputs))
+        for kind, layer in entries:
+            inputs = tuple(layer.get_input(i).name for i in present_inputs(layer))
+            outputs = tuple(layer.get_output(i).name for i in range(layer.num_outputs))
+            self._steps.append(Step(function_of(kind, layer, plugins.get(layer.name)), inputs, outputs))
         loops = loop_ranges(entries)
         inside = {index for places in loops for index in places}
         alone = [range(index, index + 1) for index in range(len(entries)) if index not in inside]

@@ -15,11 +15,26 @@ from trtnn.graph.definition import flat_array
 Function = Callable[..., torch.Tensor | tuple[torch.Tensor, ...]]
 
 
+class _Writable:
+    """An array that may be written to, as torch wants it: it warns of others, and nothing here writes."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array  # whose memory it is
+        interface = array.__array_interface__
+        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
+
+
+def tensor_of(array: np.ndarray) -> torch.Tensor:
+    """Return an array that TensorRT shows as a flat tensor of the same memory."""
+    flat = flat_array(array)
+    return torch.from_numpy(flat if flat.flags.writeable else np.asarray(_Writable(flat)))
+
+
 def weights_of(array: np.ndarray | None, shape: tuple[int, ...] = (-1,)) -> torch.Tensor | None:
     """Return a layer's weights as float32, sharing memory where they are that already."""
     if array is None or array.size == 0:
         return None
-    return torch.from_numpy(flat_array(array)).reshape(shape).float()
+    return tensor_of(array).reshape(shape).float()
 
 
 def in_float32(function: Callable[..., torch.Tensor]) -> Function:

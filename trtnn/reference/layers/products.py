@@ -5,10 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-import torch
-
-from trtnn.graph.definition import flat_array
-from trtnn.reference.layers.common import Function, by_member, in_float32
+from trtnn.reference.layers.common import Function, by_member, in_float32, tensor_of
 from trtnn.reference.registry import layer
 
 
@@ -21,5 +18,5 @@ def matrix_multiply(layer: Any) -> Function:
 
 @layer("CONSTANT")
 def constant(layer: Any) -> Function:
-    value = torch.from_numpy(flat_array(layer.weights)).reshape(tuple(layer.shape))
+    value = tensor_of(layer.weights).reshape(tuple(layer.shape))
     return lambda: value
