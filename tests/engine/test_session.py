@@ -2,6 +2,7 @@
 
 import gc
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from tests.engine.driver import MADE
 from tests.helpers import ONE_TARGET, assert_close, message_of, numbers, trace
 from tests.standin import Context, CudaEngine, Memory, stand_in
 from trtnn import Dim, Engine, Input
+from trtnn.engine.calls import Call
 from trtnn.engine.lane import Lane
 from trtnn.errors import ArgumentError, EngineError, ShapeError
+from trtnn.shapes.call import Shapes
 
 
 @pytest.fixture
@@ -91,6 +94,30 @@ def test_out(dynamic):
     assert_close(out, expected(x))
     message = message_of(ShapeError, dynamic, numbers(2, 2, 7), out=out)
     assert "out 'output' has the wrong shape\n  expected (2, 2, 6)\n  received (2, 2, 5)" in message
+
+
+def test_outputs_are_not_written_over(engine_of):
+    engine = engine_of(trace(lambda x: (x * 2, x + 1), (2, 3)))
+    x, both = numbers(2, 3), np.zeros((3, 3), np.float32)
+    names = [*engine.outputs]
+    message = message_of(ArgumentError, engine, x, out=dict(zip(names, (both[:2], both[1:]), strict=True)))
+    assert f"out {names[0]!r} and out {names[1]!r} have memory in common\n  each needs its own" in message
+    by_turns = np.zeros((2, 6), np.float32)
+    engine(x, out=dict(zip(names, (by_turns[:, ::2], by_turns[:, 1::2]), strict=True)))
+    np.testing.assert_array_equal(by_turns[:, ::2], x * 2)
+    np.testing.assert_array_equal(by_turns[:, 1::2], x + 1)
+
+
+def test_tensors_on_the_gpu_that_overlap(monkeypatch):
+    """As torch tells where they lie; these are on the CPU."""
+    monkeypatch.setattr(trtnn.engine.calls, "check_tensor", lambda *_: None)
+    whole = torch.zeros(5)
+    spec, given = Input((3,)), SimpleNamespace(is_cuda=True, shape=(3,), dtype=torch.float32)
+    shapes = Shapes({"x": spec}, {"a": spec, "b": spec}, ())
+    message = message_of(ArgumentError, Call, shapes, (given,), {}, {"a": whole[:3], "b": whole[2:]})
+    assert "out 'a' and out 'b' have memory in common" in message
+    whole = torch.zeros(6)
+    Call(shapes, (given,), {}, {"a": whole[:3], "b": whole[3:]})
 
 
 def test_arrays_in_one_piece_travel_straight(dynamic, log):
@@ -205,6 +232,10 @@ def test_an_input_is_not_written_over(engine_of, log):
     np.testing.assert_array_equal(other, x * 2)
     message = message_of(ArgumentError, worker.run_tensors, shapes, {"x0": x}, {"output": x})
     assert "out 'output' is the memory of an input\n  TensorRT may write before it has read" in message
+    both = np.zeros((3, 3), np.float32)
+    both[:2] = x
+    message = message_of(ArgumentError, worker.run_tensors, shapes, {"x0": both[:2]}, {"output": both[1:]})
+    assert "out 'output' is the memory of an input" in message
     kept = x.copy()
     log.clear()
     result = engine._open().capture(shapes).run_tensors(shapes, {"x0": x}, None)["output"]

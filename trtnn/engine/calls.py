@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -46,12 +47,14 @@ class Call:
                 check_tensor(name, shapes.inputs[name], value)
             for name, value in (out or {}).items():
                 check_tensor(name, shapes.outputs[name], value, "out")
+            _check_apart(out or {})
         else:
             instead = "give inputs as torch tensors on the GPU, and all outputs are"
             check_numpy_has({**shapes.inputs, **shapes.outputs}, instead)
             self._inputs = {n: host_array(n, shapes.inputs[n], value) for n, value in inputs.items()}
             if out is not None:
                 self._written = {n: host_array(n, shapes.outputs[n], value, "out") for n, value in out.items()}
+                _check_apart(self._written)
 
     def run(self, worker: Worker) -> dict[str, Any]:
         """Return the outputs by name: those of ``out``, else new ones of the first input's kind."""
@@ -85,6 +88,26 @@ def name_outputs(out: Any, outputs: Mapping[str, TensorSpec]) -> Mapping[str, An
     if len(set(map(id, out.values()))) < len(out):
         raise ArgumentError("out holds one array for several outputs", "each needs its own")
     return out
+
+
+def _check_apart(out: Mapping[str, Any]) -> None:
+    """Check that no element is to be written by two outputs.
+
+    Raises:
+        ArgumentError: one is.
+    """
+    for (name, one), (other, another) in itertools.combinations(out.items(), 2):
+        if isinstance(one, np.ndarray):
+            share = np.shares_memory(one, another)
+        else:
+            share = overlap(one.data_ptr(), one.nbytes, another.data_ptr(), another.nbytes)
+        if share:
+            raise ArgumentError(f"out {name!r} and out {other!r} have memory in common", "each needs its own")
+
+
+def overlap(address: int, size_bytes: int, other: int, other_bytes: int) -> bool:
+    """Whether two runs of bytes, each from an address on, have some in common."""
+    return address < other + other_bytes and other < address + size_bytes
 
 
 def check_tensor(name: str, spec: TensorSpec, tensor: Any, kind: str = "input") -> None:

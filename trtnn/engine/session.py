@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trtnn.backend import Backend
+from trtnn.engine.calls import overlap
 from trtnn.engine.cuda_graph import CapturedGraph
 from trtnn.engine.lane import Lane
 from trtnn.engine.memory import DeviceMemory, describe_gpu_memory, device_memory
@@ -320,14 +321,14 @@ class StreamWorker(Worker):
         """Run on torch tensors on the GPU where they lie, on this worker's stream, without waiting for the result.
 
         Raises:
-            ArgumentError: ``out`` is an input as well.
+            ArgumentError: ``out`` has memory in common with an input.
         """
         memory = self.memory
         self._settle(shapes)
         if out is not None:
-            read = {memory.pointer(tensor) for tensor in inputs.values()}
+            read = [(memory.pointer(tensor), tensor.nbytes) for tensor in inputs.values()]
             for name, tensor in out.items():
-                if memory.pointer(tensor) in read:
+                if any(overlap(memory.pointer(tensor), tensor.nbytes, *one) for one in read):
                     raise ArgumentError(
                         f"out {name!r} is the memory of an input",
                         "TensorRT may write before it has read: give another",
