@@ -520,6 +520,17 @@ def test_a_closed_engine_is_told(engine_of):
     assert "closed" in message_of(EngineError, detector, [IMAGE])
 
 
+@pytest.mark.parametrize("calls", [1, 3])
+def test_an_engine_that_is_closed_after_calls_is_told(engine_of, calls):
+    """From the second call on the work is a graph, which the driver would launch on memory that was freed."""
+    engine = engine_of(yolov5)
+    detector, steps = Detector(engine, pipeline="yolov5"), Detector(engine, pipeline="yolov5")._steps
+    computed = [detector([IMAGE]) and steps.compute(steps.prepare([IMAGE], 0)) for _ in range(calls)]
+    engine.close()
+    assert message_of(EngineError, detector, [IMAGE]) == "this engine was closed\n  load it again"
+    assert message_of(EngineError, steps.finish, computed[-1]) == "this engine was closed\n  load it again"
+
+
 def test_a_batch_that_failed_is_not_used_again(engine_of, log, monkeypatch):
     detector = Detector(engine_of(yolov5, batch=1), pipeline="yolov5")
     expected = detector(pictures(1))

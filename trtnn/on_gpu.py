@@ -232,6 +232,7 @@ class _Batch:
     def run(self) -> None:
         """Put the work on the stream: at first piece by piece, and from the second time on as one graph."""
         lane = self._lane
+        self._worker.check_is_open()
         self._enter()
         self._staging.wait()
         if self._has_run and self._graph is None:
@@ -260,6 +261,7 @@ class _Batch:
         self._enter()
         lane.synchronize()
         self._owners = []
+        self._worker.check_is_open()  # where it was closed meanwhile, nobody knows what was computed
         if after is None:
             return self._on_cpu()
         # Each of the network's images, also one that nobody gave: what is counted is 0 again only where one is done.

@@ -405,3 +405,11 @@ def test_a_dimension_of_one_length_may_be_static_in_the_plan(engine_of, monkeypa
     monkeypatch.setattr(CudaEngine, "get_tensor_shape", lambda self, name: (2, 2, -1))
     x = numbers(2, 2, 4)
     assert_close(engine(x), expected(x))
+
+
+def test_what_was_taken_of_an_engine_is_told_that_it_was_closed(engine_of):
+    engine, x = engine_of(trace(lambda x: x * 2, (2, 3))), numbers(2, 3)
+    launches = [engine.bare(x), engine.cuda_graph().bare(x)]
+    engine.close()
+    for launch in launches:
+        assert message_of(EngineError, launch) == "this engine was closed\n  load it again"

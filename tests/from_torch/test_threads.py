@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 from torch.distributions import Distribution, Normal
+from torch.nn import functional
 from torch.nn.utils import rnn
 
 import trtnn
@@ -22,6 +23,7 @@ from tests.from_torch.models import images
 from tests.helpers import Turn, assert_close, message_of
 from trtnn.errors import UnsupportedError
 from trtnn.from_torch import declared
+from trtnn.from_torch.recording import record
 from trtnn.from_torch.recording.replacing import turn
 
 X = images(2, 6)
@@ -217,3 +219,26 @@ def test_what_goes_on_after_a_recording():
     assert "math.floor(x.shape[1] * 0.5)" in model.source
     assert {next(generator) for generator in kept} <= {1, 2, 3, 4, 5, 6, 7, 8}
     assert len(kept) > 2
+
+
+@pytest.mark.parametrize("times", [1, 4])
+def test_another_thread_draws_random_numbers(times, monkeypatch):
+    """While an operation runs that may draw some, and draws none."""
+    states, looks = record._states_of_randomness, []
+
+    def looked_at() -> list[torch.Tensor]:
+        looks.append(len(looks) < 2 * times and len(looks) % 2)  # before each of several runs, and behind it
+        if looks[-1]:
+            aside(lambda: torch.rand(1))
+        return states()
+
+    monkeypatch.setattr(record, "_states_of_randomness", looked_at)
+    x = images(1, 2, 5, 8)
+    model = trtnn.from_torch(lambda x: functional.scaled_dot_product_attention(x, x, x), x)
+    assert sum(looks) == times
+    assert_close(model.trace().run(x.numpy()), functional.scaled_dot_product_attention(x, x, x), 1e-5)
+
+
+def test_what_draws_random_numbers_is_refused():
+    message = message_of(UnsupportedError, trtnn.from_torch, lambda x: functional.dropout(x, 0.5, training=True), X)
+    assert "an engine draws no random numbers: give them as an input" in message

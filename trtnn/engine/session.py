@@ -281,7 +281,17 @@ class Worker(ABC):
                 addresses[name] = address
         self._enqueue(stream)
 
+    def check_is_open(self) -> None:
+        """Check that the context and the buffers are there: a graph that was captured of them launches without.
+
+        Raises:
+            EngineError: they were freed with the engine.
+        """
+        if self._context is None:
+            raise EngineError("this engine was closed", "load it again")
+
     def _enqueue(self, stream: int) -> None:
+        self.check_is_open()
         if not self._context.execute_async_v3(stream):
             raise EngineError(
                 "TensorRT could not run this engine", *self._backend.logger.take(), *describe_gpu_memory()
@@ -421,6 +431,7 @@ class GraphWorker(Worker):
         return partial(self._launch, self.memory.current_handle())
 
     def _launch(self, stream: int) -> None:  # whoever holds it holds the buffers and the context that the graph needs
+        self.check_is_open()
         self._graph.launch(stream)
 
     def close(self) -> None:
