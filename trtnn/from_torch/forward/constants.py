@@ -14,6 +14,7 @@ from trtnn.from_torch.forward.attributes import Weights, names_in
 from trtnn.from_torch.forward.structures import structure
 from trtnn.from_torch.operations.converters import Missing, convert
 from trtnn.from_torch.recording.lengths import Real, Whole
+from trtnn.from_torch.recording.memory import is_others
 from trtnn.from_torch.recording.steps import Scope, Step, Value, numbers_in, storage_of, values_in, with_operands
 from trtnn.from_torch.source.expressions import Expression, Number, Text
 from trtnn.from_torch.source.names import free_name
@@ -153,6 +154,8 @@ class Folding:
             held = self._constants.tensors.setdefault(path, {})
             tensor = value.tensor  # no Buffer holds complex numbers: their parts are its last dimension
             tensor = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+            if is_others(tensor) and not self._weights.holds(value):  # who may put other numbers there later
+                tensor = tensor.clone()
             name = free_name(self._wanted_name(value), lambda name: name in held and not _equal(held[name], tensor))
             held[name] = tensor
             self._held.append(value)

@@ -44,6 +44,21 @@ def bytes_of(tensor: torch.Tensor) -> int:
         return 0
 
 
+def is_others(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor lies in memory that others have as well, such as a NumPy array's."""
+    try:
+        with torch._C.DisableTorchFunction():
+            return not tensor.is_meta and not tensor.untyped_storage().resizable()
+    except (NotImplementedError, RuntimeError):  # it has none of its own
+        return False
+
+
+def have_same_bits(tensor: torch.Tensor, other: torch.Tensor) -> bool:
+    """Return whether two tensors of one shape and type hold the same, not numbers among it."""
+    bits = (t.resolve_conj().resolve_neg().contiguous().flatten().view(torch.uint8) for t in (tensor, other))
+    return torch.equal(*bits)
+
+
 def is_of_its_value_alone(value: Value) -> bool:
     """Return whether no Python object but a Value has a tensor; other tensors may, its views."""
     return _references(value) == (_WITH_VIEWS if _tensors(value) > 1 else _ALONE)

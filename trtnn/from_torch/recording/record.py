@@ -57,7 +57,8 @@ def record(tape: Tape, is_leaf: Callable[[nn.Module], bool], args: tuple[Any, ..
     ):
         result = tape.model(*args, **kwargs)
         functions.places.refuse(result)
-        return result
+    tape.refuse_refilled()
+    return result
 
 
 @contextmanager

@@ -29,7 +29,14 @@ from trtnn.from_torch.recording.frames import (
     user_frame,
 )
 from trtnn.from_torch.recording.lengths import Real, Whole, are_same, with_origin
-from trtnn.from_torch.recording.memory import bytes_of, is_of_its_value_alone, is_of_these_alone, memory_of_these_alone
+from trtnn.from_torch.recording.memory import (
+    bytes_of,
+    have_same_bits,
+    is_of_its_value_alone,
+    is_of_these_alone,
+    is_others,
+    memory_of_these_alone,
+)
 from trtnn.from_torch.recording.steps import (
     Callee,
     Fields,
@@ -51,6 +58,7 @@ _OF_ITS_SHAPE = frozenset((
 ))  # fmt: skip
 # What takes the numbers of its first argument, and of others no more than the type.
 _OF_THE_FIRST = frozenset(("type_as", "to"))
+_REFILLED = "other numbers are put there meanwhile: torch.tensor(array) copies it, from_numpy and as_tensor do not"
 _MUCH_BYTES = 1 << 20  # of tensors that are let go of as soon as nobody has them
 
 
@@ -109,6 +117,7 @@ class Tape:
         self.count = 0
         self.depth = 0
         self.failed = ""
+        self._others: list[tuple[torch.Tensor, torch.Tensor, str, Place]] = []  # in others' memory, and as they were
         self._numbers: list[Whole | Real] = []  # kept, so that no other takes their id
         self._large: dict[Any, list[Value]] = defaultdict(list)  # by their memory, what holds much of it
         self._lists: dict[int, list[Listed]] = defaultdict(list)  # by the list
@@ -333,7 +342,20 @@ class Tape:
         value = self.values.get(id(tensor))
         if value is None:
             value = self.values[id(tensor)] = Value(tensor)  # which keeps the tensor, and so its id
+            if is_others(tensor) and id(tensor) not in self.held and storage_of(tensor) not in self._storages:
+                with torch._C.DisableTorchFunction():
+                    self._others.append((tensor, tensor.clone(), self.path, place_of(user_frame(2))))
         return value
+
+    def refuse_refilled(self) -> None:
+        """Refuse what was computed of tensors in others' memory that hold other numbers now than they did first.
+
+        What torch's operations write there is noted as that.
+        """
+        for tensor, before, path, place in self._others:
+            if self.value(tensor).last_write < 0 and not have_same_bits(tensor, before):
+                self.refusals.append(Refusal("a tensor of a NumPy array's memory", path, place, _REFILLED, None))
+        self._others.clear()
 
     def forget_guards_of(self, tensors: Collection[torch.Tensor]) -> None:
         """Leave out comparisons of lengths of tensors that the module has no more: the source does not hold them."""
