@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import message_of
-from trtnn.errors import ArgumentError, BackendError, ShapeError
+from trtnn.errors import ArgumentError, BackendError, DTypeError, ShapeError
 from trtnn.vision import Detection, Detections, Masks, Placement, corners_of
 from trtnn.vision.detections import pack, unpack
 
@@ -214,3 +214,125 @@ def test_those_of_several_images_go_packed_and_come_back(more):
     one, *_ = unpack((counts, columns))
     one.boxes[:] = -1  # whoever changes one changes no other, and not what it was made of
     np.testing.assert_array_equal(columns["boxes"][:3], found[0].boxes)
+
+
+# -- equal, and joined ------------------------------------------------------------------------------------------------
+
+
+def rows_of(found: Detections) -> list[dict]:
+    return found.to_dict()["detections"]
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Detections)])
+def test_equal_are_those_with_equal_numbers(three, name):
+    same = copy.deepcopy(three)
+    assert same == three
+    values = {field.name: np.array(getattr(three, field.name)) for field in fields(Detections)}
+    assert Detections(**values) == three
+    values[name].flat[-1] = not values[name].flat[-1] if name == "masks" else 7
+    assert Detections(**values) != three
+    if name in ("masks", "keypoints", "rotated"):
+        assert Detections(**{**values, name: None}) != three
+
+
+def test_those_of_another_order_number_or_kind_are_unequal(three, two):
+    assert three[::-1] != three
+    assert three[:2] != three
+    assert two != list(two)
+    assert two[:0] == Detections.empty() != three[:0]
+    assert Detections(BOXES, [1, np.nan, 1], [0] * 3) != Detections(BOXES, [1, np.nan, 1], [0] * 3)
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(two)
+
+
+def test_emptiness(two):
+    assert not two.is_empty()
+    assert two[two.scores > 1].is_empty()
+    assert not Detections.empty()
+    assert (len(Detections.empty()), list(Detections.empty())) == (0, [])
+
+
+def test_those_of_several_are_joined(three, two):
+    """Element by element, as NumPy joins their parts; the order is theirs."""
+    others = Detections([[0, 0, 9, 8]], [0.99], [5], MASKS[1:2], POINTS[2:], ROTATED[:1])
+    joined = Detections.merge([three[1:], three[:0], others])
+    for name, array in {"boxes": BOXES, "masks": MASKS, "keypoints": POINTS, "rotated": ROTATED}.items():
+        expected = np.concatenate([np.array(array)[1:], np.array(getattr(others, name))])
+        np.testing.assert_array_equal(getattr(joined, name), expected)
+    np.testing.assert_array_equal(joined.scores, np.float32([0.75, 0.5, 0.99]))
+    np.testing.assert_array_equal(joined.classes, [0, 1, 5])
+    assert (joined.boxes.dtype, joined.classes.dtype) == (np.float32, np.int64)
+    assert rows_of(joined) == rows_of(three[1:]) + rows_of(others)
+    assert Detections.merge(iter([two])) == Detections.merge([Detections.empty(), two]) == two
+    assert Detections.merge([]) == Detections.merge([Detections.empty()] * 2) == Detections.empty()
+    assert Detections.merge([Detections.empty(), three]) == three
+    before = two.boxes.copy()
+    Detections.merge([two, two]).boxes[:] = -1
+    np.testing.assert_array_equal(two.boxes, before)
+
+
+@pytest.mark.parametrize("real", [("boxes",), ("boxes", "masks")], ids=str)
+def test_supervision_joins_the_same(three, real):
+    supervision = pytest.importorskip("supervision")
+    plain = Detections(BOXES, [0.9, 0.75, 0.5], [2, 0, 1], three.masks if "masks" in real else None)
+    parts = [plain[:2], plain[2:]]
+    theirs = supervision.Detections.merge([part.to_supervision() for part in parts])
+    assert Detections.merge(parts).to_supervision() == theirs == plain.to_supervision()
+
+
+def refused(parts, kind=ArgumentError) -> str:
+    return message_of(kind, Detections.merge, parts)
+
+
+def test_what_does_not_fit_is_not_joined(three, two):
+    plain = Detections(BOXES, [1] * 3, [0] * 3)
+    words = refused([Detections.empty(), plain, three])
+    assert "detections with masks and without cannot be joined: networks of other tasks found them" in words
+    assert "received: masks at index 2, none at index 1" in words
+    posed = Detections(BOXES, [1] * 3, [0] * 3, keypoints=POINTS)
+    rotated = Detections(BOXES, [1] * 3, [0] * 3, rotated=ROTATED)
+    assert "with keypoints and without" in refused([posed, rotated])
+    assert "with rotated and without" in refused([plain, rotated[:0]])  # whether it found some or not
+    words = refused([posed, Detections(BOXES, [1] * 3, [0] * 3, keypoints=POINTS[..., :2])], ShapeError)
+    assert words == "keypoints of other shapes cannot be joined\n  received: (n, 2, 3) and (n, 2, 2)"
+    larger = Detections(BOXES, [1] * 3, [0] * 3, np.zeros((3, 16, 18), bool))
+    smaller = Detections(BOXES, [1] * 3, [0] * 3, MASKS)
+    assert "masks of images of other sizes cannot be joined\n  received: 8×9, 16×18 px" in refused(
+        [smaller, larger], ShapeError
+    )
+    assert "takes a list of Detections\n  received: one; [it] is a list" in refused(two)
+    assert "received: trtnn.Detection at index 1" in refused([two, two[0]])
+    assert "received: list at index 0" in refused([[two], [two]])
+
+
+def test_other_names_and_sizes_of_a_detectors_are_not_joined(two):
+    image, other = np.zeros((9, 9, 3), np.uint8), np.zeros((9, 8, 3), np.uint8)
+    cats, birds = (two[:].found_in(image, names) for names in (["cat", "dog"], ["cat", "bird"]))
+    assert "class 1 is 'dog' and 'bird'" in refused([cats, two, birds])
+    assert "class 2 is none and 'cow'" in refused([cats, two[:].found_in(image, ["cat", "dog", "cow"])])
+    words = refused([cats, two[:].found_in(other)], ShapeError)
+    assert "their boxes are in px of each\n  received: 9×9, 9×8 px\n" in words
+    del other  # what was said of it stays
+    joined = Detections.merge([cats, two, two[:].found_in(image, ("cat", "dog"))])
+    assert len(joined) == 6
+    assert "dog" in joined._repr_html_()
+    assert "birds" not in joined._repr_html_()
+    assert "class 1 is 'dog' and 'bird'" in refused([joined, birds])
+
+
+def test_joined_are_shown_in_the_image_that_is_one(two):
+    image, other = np.zeros((9, 9, 3), np.uint8), np.ones((9, 9, 3), np.uint8)
+    first, second, elsewhere = two[:].found_in(image), two[1:].found_in(image), two[:].found_in(other)
+    assert "<img" in Detections.merge([first, second, Detections.empty()])._repr_html_()
+    for parts in ([first, elsewhere], [first, two]):
+        assert "<img" not in Detections.merge(parts)._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("classes", "received"),
+    [([0, 1.5], "1.5"), ([0, np.nan], "nan"), (["0", "1"], "<U1"), (np.uint64([0, 2**63]), str(2**63))],
+)
+def test_classes_that_are_no_indices_are_not_rounded(classes, received):
+    words = message_of(DTypeError, Detections, BOXES[:2], [1, 1], classes)
+    assert words == f"classes are whole numbers, the indices of classes\n  received: {received}"
+    assert Detections(BOXES[:2], [1, 1], np.float32([0, 3])).classes.tolist() == [0, 3]

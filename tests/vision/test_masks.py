@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from trtnn.errors import DTypeError, ShapeError
+from tests.helpers import message_of
+from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.vision import PIPELINES, Detections, Masks
 from trtnn.vision.placing import place
 
@@ -116,6 +117,54 @@ def test_masks_are_picked_as_the_first_axis_of_an_array():
     assert np.asarray(masks, np.uint8).dtype == np.uint8
     with pytest.raises(IndexError):
         masks[5]
+
+
+def of_grids(size=(90, 150)) -> list[Masks]:
+    """Masks of one image by networks of other canvases, fits and grids, and of an array."""
+    rng, several = np.random.default_rng(5), []
+    for fit, canvas in (("letterbox", (64, 96)), ("stretch", (160, 160))):
+        corners = rng.uniform(0, 40, (4, 2))
+        boxes = np.concatenate([corners, corners + rng.uniform(10, 40, (4, 2))], 1).astype(np.float32)
+        prototypes = prototypes_of(rng, canvas[0] // 4, canvas[1] // 4)
+        masks = Masks.of_prototypes(prototypes, rng.standard_normal((4, 32)), boxes, canvas)
+        several.append(masks.scaled(place(fit, size, canvas)))
+    return [*several, Masks.of_array(blobs(2, *size))]
+
+
+def test_masks_of_several_networks_are_joined():
+    several = of_grids()
+    joined, arrays = Masks.merge(several), np.concatenate([np.asarray(masks) for masks in several])
+    assert arrays.any((1, 2)).all()
+    np.testing.assert_array_equal(joined, arrays)
+    order = [9, 4, 0, 5]
+    np.testing.assert_array_equal(joined[order], arrays[order])
+    assert [joined.rle(i) for i in order] == [Masks.of_array(arrays).rle(i) for i in order]
+    back = place("letterbox", (200, 180), (90, 150))
+    expected = np.concatenate([np.asarray(masks.scaled(back)) for masks in several])
+    np.testing.assert_array_equal(joined.scaled(back), expected)
+    np.testing.assert_array_equal(Masks.merge(iter([joined[:0], several[0]])), several[0])
+
+
+def test_masks_that_cannot_be_joined():
+    words = message_of(ShapeError, Masks.merge, [*of_grids(), *of_grids((91, 150))])
+    assert "masks of images of other sizes cannot be joined\n  received: 90×150, 91×150 px" in words
+    for wrong, received in (([], "none"), (of_grids()[0], ", ".join(["numpy.ndarray"] * 4))):
+        words = message_of(ArgumentError, Masks.merge, wrong)
+        assert words == f"Masks.merge takes a list of Masks, one at least\n  received: {received}"
+
+
+def test_masks_are_equal_where_their_pixels_are():
+    """However they are kept: by prototypes or as they are, and within whichever box."""
+    for masks in of_grids():
+        array = np.asarray(masks)
+        assert masks == Masks.of_array(array)
+        other = array.copy()
+        other[-1, 40, 30] ^= True
+        assert masks != Masks.of_array(other)
+        assert masks != masks[:-1]
+    assert Masks.of_array(np.zeros((1, 4, 5))) != Masks.of_array(np.zeros((1, 5, 4)))
+    assert Masks.of_array(np.zeros((0, 4, 5))) == Masks.of_array(np.ones((2, 4, 5)))[:0]
+    assert Masks.of_array(np.zeros((1, 4, 5))) != "masks"
 
 
 def test_masks_without_a_pixel_are_told_from_those_that_have_one():

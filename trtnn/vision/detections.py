@@ -6,16 +6,16 @@ import importlib
 import itertools
 import math
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, overload
 
 import numpy as np
 
-from trtnn.errors import ArgumentError, BackendError, ShapeError
+from trtnn.errors import ArgumentError, BackendError, DTypeError, ShapeError, named
 from trtnn.vision.boxes import check_boxes
 from trtnn.vision.masks import Masks
-from trtnn.vision.placing import Placement
+from trtnn.vision.placing import Placement, Size
 from trtnn.vision.rotated import check_rotated, corners_of
 
 SEEN = 0.5  # the least visibility of a key point that is drawn
@@ -35,11 +35,27 @@ class Detection(NamedTuple):
     class_index: int
 
 
+class _Found(NamedTuple):
+    """Where detections were found: nothing of it is compared or pickled.
+
+    Attributes:
+        image: held weakly, so that detections keep none alive; None where it is no array of the host.
+        size: its (height, width) in px, also once it is gone; None where nothing tells.
+        labels: the classes' names, None where there are none.
+    """
+
+    image: weakref.ref[np.ndarray] | None = None
+    size: Size | None = None
+    labels: Sequence[str] | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Detections:
     """All that was found in one image; iteration yields a :class:`Detection` each.
 
     ``found[0]`` is one of these, and ``found[found.scores > 0.5]``, a slice or a list of indices picks several.
+    Detections are equal where all their numbers are, in the same order, and masks by pixels; as NumPy's, NaN equals
+    nothing. :meth:`merge` joins several.
 
     Attributes:
         boxes: (n, 4) float32 xyxy in px; of rotated boxes the upright ones around them.
@@ -54,6 +70,7 @@ class Detections:
 
     Raises:
         ShapeError: the arrays do not fit together.
+        DTypeError: classes are no whole numbers.
     """
 
     boxes: np.ndarray
@@ -69,7 +86,7 @@ class Detections:
 
         put("boxes", np.asarray(check_boxes(self.boxes), np.float32))
         put("scores", np.asarray(self.scores, np.float32))
-        put("classes", np.asarray(self.classes, np.int64))
+        put("classes", _whole(self.classes))
         if not self.scores.shape == self.classes.shape == (len(self.boxes),):
             raise ShapeError(
                 "detections need one score and one class for every box",
@@ -104,17 +121,20 @@ class Detections:
         """(n, 4, 2) x and y of the corners of rotated boxes in px, None where there are none."""
         return None if self.rotated is None else corners_of(self.rotated)
 
-    # The image that they were found in, for notebooks: weakly, so that detections keep none alive; and the labels.
-    _found_in: ClassVar[tuple[weakref.ref[np.ndarray] | None, Sequence[str] | None]] = (None, None)
+    _found_in: ClassVar[_Found] = _Found()
 
     def found_in(self, image: Any, labels: Sequence[str] | None = None) -> Detections:
         """Remember the image and the labels that a notebook shows these with, as long as something holds the image.
+
+        Its size and the labels are what :meth:`merge` compares.
 
         Returns:
             These detections.
         """
         if isinstance(image, np.ndarray):  # no other holds pixels of the host
-            object.__setattr__(self, "_found_in", (weakref.ref(image), labels))
+            object.__setattr__(self, "_found_in", _Found(weakref.ref(image), image.shape[:2], labels))
+        else:
+            object.__setattr__(self, "_found_in", _Found(labels=labels))
         return self
 
     def __getstate__(self) -> dict[str, object]:
@@ -124,7 +144,7 @@ class Detections:
     def _repr_html_(self) -> str:
         from trtnn.vision.notebook import detections_html
 
-        held, labels = self._found_in
+        held, _, labels = self._found_in
         image = held and held()
         return detections_html(self, image, labels, is_gone=held is not None and image is None)
 
@@ -135,6 +155,63 @@ class Detections:
         columns = made.__dict__  # one by one: keywords for an update take longer
         columns["boxes"], columns["scores"], columns["classes"] = boxes, scores, classes
         return made
+
+    @classmethod
+    def empty(cls) -> Detections:
+        """Return none: what :meth:`merge` joins with any."""
+        return cls(np.zeros((0, 4)), np.zeros(0), np.zeros(0))
+
+    @classmethod
+    def merge(cls, several: Iterable[Detections]) -> Detections:
+        """Join detections in one image, such as those of two networks or of its parts, one behind the other.
+
+        Nothing is sorted and nothing suppressed: what several found alike is there several times. Boxes have to be in
+        px of the same image: those of its parts are moved first.
+
+        >>> both = trtnn.vision.Detections.merge([found, others])
+
+        Args:
+            several: any number of them. Those without detections and without masks, key points and rotated boxes, as
+                :meth:`empty`, fit all others; of no Detections comes :meth:`empty`.
+
+        Returns:
+            All of them in this order, with what each has. A notebook shows them in the image of all where it is one.
+
+        Raises:
+            ArgumentError: one is no Detections; some have masks, key points or rotated boxes that others lack; or, as
+                far as it is known, which it is of a Detector's call, their classes have other names.
+            ShapeError: other numbers of key points; or images of other sizes, which masks know, and a Detector's call.
+        """
+        if isinstance(several, Detections):
+            raise ArgumentError("Detections.merge takes a list of Detections", "received: one; [it] is a list")
+        given = list(several)
+        for place, each in enumerate(given):
+            if not isinstance(each, Detections):
+                raise ArgumentError(
+                    "Detections.merge takes a list of Detections", f"received: {named(each)} at index {place}"
+                )
+        found = _common_origin(given)
+        more = {name: _joined(name, given) for name in _MORE}
+        given = given or [cls.empty()]
+        boxes, scores = (np.concatenate([getattr(each, name) for each in given]) for name in ("boxes", "scores"))
+        merged = cls(boxes, scores, np.concatenate([each.classes for each in given]), **more)
+        object.__setattr__(merged, "_found_in", found)
+        return merged
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Detections):
+            return NotImplemented
+        for name in ("boxes", "scores", "classes", "keypoints", "rotated"):
+            ours, theirs = getattr(self, name), getattr(other, name)
+            if (ours is None) != (theirs is None) or not (ours is None or np.array_equal(ours, theirs)):
+                return False
+        return self.masks == other.masks
+
+    __hash__ = None  # type: ignore[assignment]  # arrays change
+
+    def is_empty(self) -> bool:
+        """Tell whether nothing was found."""
+        return not len(self)
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -232,6 +309,80 @@ class Detections:
 
 
 _MORE = ("masks", "keypoints", "rotated")  # what there is for some tasks alone
+
+
+def _whole(classes: Any) -> np.ndarray:
+    """Return the indices of classes, (n,) int64; other types hold whole numbers too, as a row of an output does."""
+    array = np.asarray(classes)
+    if array.dtype == np.int64:
+        return array
+    with np.errstate(invalid="ignore"):  # of NaN
+        whole = np.asarray(array, np.int64) if array.dtype.kind in "biuf" or not array.size else None
+    if whole is None or not (whole == array).all():
+        received = array.dtype if whole is None else array[whole != array].flat[0]
+        raise DTypeError("classes are whole numbers, the indices of classes", f"received: {received}")
+    return whole
+
+
+def _joined(name: str, given: Sequence[Detections]) -> Any:
+    """Return an attribute of some tasks of several detections behind each other, None where none has it.
+
+    Raises:
+        ArgumentError: some have it, and others have other attributes or detections without it.
+        ShapeError: it has other shapes.
+    """
+    there = [place for place, each in enumerate(given) if getattr(each, name) is not None]
+    if not there:
+        return None
+    bare = {place for place, each in enumerate(given) if not len(each) and all(getattr(each, n) is None for n in _MORE)}
+    for place in range(len(given)):
+        if place not in there and place not in bare:
+            raise ArgumentError(
+                f"detections with {name} and without cannot be joined: networks of other tasks found them",
+                f"received: {name} at index {there[0]}, none at index {place}",
+                "to join boxes alone: Detections(found.boxes, found.scores, found.classes)",
+            )
+    values = [getattr(given[place], name) for place in there]
+    if name == "masks":
+        return Masks.merge(values)
+    shapes = dict.fromkeys(value.shape[1:] for value in values)
+    if len(shapes) > 1:
+        received = " and ".join(f"(n, {', '.join(map(str, shape))})" for shape in shapes)
+        raise ShapeError(f"{name} of other shapes cannot be joined", f"received: {received}")
+    return np.concatenate(values)
+
+
+def _common_origin(given: Sequence[Detections]) -> _Found:
+    """Return the image, its size and labels that several detections have in common, as far as it is known.
+
+    Raises:
+        ShapeError: images of other sizes.
+        ArgumentError: other labels.
+    """
+    origins = [each._found_in for each in given]
+    sizes = dict.fromkeys(origin.size for origin in origins if origin.size is not None)
+    if len(sizes) > 1:
+        raise ShapeError(
+            "detections in images of other sizes cannot be joined: their boxes are in px of each",
+            f"received: {', '.join(f'{height}×{width}' for height, width in sizes)} px",
+            "of parts of one image: move boxes to its px first, and make Detections of them",
+        )
+    named_alike: Sequence[str] | None = None
+    for labels in (origin.labels for origin in origins if origin.labels is not None):
+        if named_alike is not None and labels is not named_alike and list(labels) != list(named_alike):
+            place = next(i for i, pair in enumerate(itertools.zip_longest(named_alike, labels)) if len({*pair}) > 1)
+            names = [repr(each[place]) if place < len(each) else "none" for each in (named_alike, labels)]
+            raise ArgumentError(
+                "detections whose classes have other names cannot be joined: their indices mean others",
+                f"received: class {place} is {names[0]} and {names[1]}",
+                "give the classes indices in common, and make Detections of them",
+            )
+        named_alike = labels
+    references = [each._found_in.image for each in given if len(each)]
+    images = {id(reference()) if reference else None for reference in references}
+    image = references[0] if len(images) == 1 else None
+    return _Found(image, next(iter(sizes), None), named_alike)
+
 
 #: Detections of several images, for another process: how many each has, and each attribute of all of them: behind each
 #: other where they are arrays, else one by one.

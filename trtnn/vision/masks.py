@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from trtnn.errors import DTypeError, ShapeError
+from trtnn.errors import ArgumentError, DTypeError, ShapeError, listed, named
 from trtnn.vision.opencv import opencv
 from trtnn.vision.placing import Placement, Size
 
@@ -26,7 +26,8 @@ class Masks:
     box.
 
     ``len(masks)``, ``masks[0]``, (height, width) bool, and iteration make one at a time; ``numpy.asarray(masks)`` makes
-    all, (n, height, width) bool. Slices, indices and masks of bools pick, as an array's first axis does.
+    all, (n, height, width) bool. Slices, indices and masks of bools pick, as an array's first axis does. They are equal
+    to as many that set the same pixels of an image of the same size.
 
     Attributes:
         size: the image's (height, width) in px.
@@ -39,8 +40,8 @@ class Masks:
         corners: np.ndarray,
         boxes: np.ndarray,
         size: Size,
-        scale: tuple[float, float] = (1.0, 1.0),
-        offset: tuple[float, float] = (0.0, 0.0),
+        scale: npt.ArrayLike = (1.0, 1.0),
+        offset: npt.ArrayLike = (0.0, 0.0),
     ) -> None:
         """Take the numbers of the cells under each box.
 
@@ -49,11 +50,12 @@ class Masks:
             corners: (n, 2), the row and the column of the grid that each begins at.
             boxes: (n, 4) xyxy in px of the image: pixels whose index is in x1 <= x < x2, and so for y, are within.
             size: the image's (height, width) in px.
-            scale: cells per pixel, (x, y).
-            offset: of the image's top left corner on the grid in cells, (x, y).
+            scale: cells per pixel, (x, y) of all masks or (n, 2) of each.
+            offset: of the image's top left corner on the grid in cells, (x, y) of all masks or (n, 2) of each.
         """
         self._parts, self._corners, self._boxes = list(parts), corners, boxes
-        self._scale, self._offset = scale, offset
+        shape = (len(self._parts), 2)
+        self._scale, self._offset = np.broadcast_to(scale, shape), np.broadcast_to(offset, shape)
         self.size = size
 
     @classmethod
@@ -114,6 +116,32 @@ class Masks:
             parts.append(np.where(mask[y1 : max(y2, 1), x1 : max(x2, 1)], np.int8(1), np.int8(-1)))
         return cls(parts, boxes[:, 1::-1].astype(int), boxes, (array.shape[1], array.shape[2]))
 
+    @classmethod
+    def merge(cls, several: Iterable[Masks]) -> Masks:
+        """Return the masks of several of these behind each other, of one image; none is drawn for it.
+
+        Args:
+            several: at least one.
+
+        Raises:
+            ArgumentError: there is none, or one is no Masks.
+            ShapeError: they are of images of other sizes.
+        """
+        masks = list(several)
+        if not masks or not all(isinstance(each, Masks) for each in masks):
+            received = listed([named(each) for each in masks], 4) or "none"
+            raise ArgumentError("Masks.merge takes a list of Masks, one at least", f"received: {received}")
+        if any(each.size != masks[0].size for each in masks):
+            sizes = dict.fromkeys(f"{each.size[0]}×{each.size[1]}" for each in masks)
+            raise ShapeError(
+                "masks of images of other sizes cannot be joined",
+                f"received: {', '.join(sizes)} px",
+                "bring them to px of one image first",
+            )
+        columns = [(each._corners, each._boxes, each._scale, each._offset) for each in masks]
+        corners, boxes, scale, offset = (np.concatenate(column) for column in zip(*columns, strict=True))
+        return cls([part for each in masks for part in each._parts], corners, boxes, masks[0].size, scale, offset)
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """(n, height, width)."""
@@ -134,7 +162,15 @@ class Masks:
         if picked.ndim == 0:
             return self._whole(int(picked))
         parts = [self._parts[i] for i in picked]
-        return Masks(parts, self._corners[picked], self._boxes[picked], self.size, self._scale, self._offset)
+        columns = (self._corners[picked], self._boxes[picked])
+        return Masks(parts, *columns, self.size, self._scale[picked], self._offset[picked])
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Masks):
+            return NotImplemented
+        return self.shape == other.shape and all(self.rle(i) == other.rle(i) for i in range(len(self)))
+
+    __hash__ = None  # type: ignore[assignment]  # it would be of all pixels
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         array = np.zeros(self.shape, bool)
@@ -147,9 +183,8 @@ class Masks:
 
     def scaled(self, placement: Placement) -> Masks:
         """Return the same masks in px of the image that lies on the canvas as a placement says."""
-        (x_scale, y_scale), (x, y) = self._scale, self._offset
-        scale = x_scale * placement.scale[0], y_scale * placement.scale[1]
-        offset = x + x_scale * placement.offset[0], y + y_scale * placement.offset[1]
+        scale = self._scale * placement.scale
+        offset = self._offset + self._scale * placement.offset
         boxes = placement.to_source(self._boxes)
         return Masks(self._parts, self._corners, boxes, placement.source_size, scale, offset)
 
@@ -186,18 +221,18 @@ class Masks:
     def _pixels(self, index: int, ys: np.ndarray, xs: np.ndarray) -> np.ndarray:
         """Return whether pixels of rows and columns, within the box, are set: (rows, columns) bool."""
         numbers, (top, left) = self._parts[index], self._corners[index]
-        rows = self._places(ys, self.size[0], 1, numbers.shape[0], top)
-        columns = self._places(xs, self.size[1], 0, numbers.shape[1], left)
+        rows = self._places(index, ys, self.size[0], 1, numbers.shape[0], top)
+        columns = self._places(index, xs, self.size[1], 0, numbers.shape[1], left)
         return _between(_between(numbers, rows), columns, axis=1) > 0
 
     def _places(
-        self, pixels: np.ndarray, length: int, axis: int, cells: int, first: int
+        self, index: int, pixels: np.ndarray, length: int, axis: int, cells: int, first: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return for pixels of an axis the cells before and behind them in a part, and the weight of those behind.
+        """Return for pixels of an axis the cells before and behind them in one part, and the weight of those behind.
 
         Cells that lie beside the image do not count: the canvas is filled there.
         """
-        scale, offset = self._scale[axis], self._offset[axis]
+        scale, offset = self._scale[index, axis], self._offset[index, axis]
         places = (pixels + 0.5) * scale + offset - 0.5
         places = np.clip(places, offset, max(offset, offset + length * scale - 1))
         places = np.clip(places - first, 0, cells - 1)
