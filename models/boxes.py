@@ -6,18 +6,59 @@ pixels the coordinates of fp16 are half a pixel apart, and σ in fp16 puts a lar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from trtnn import functional as F
-from trtnn.errors import ArgumentError
+from trtnn.checkpoint.state_dict import metadata_of
+from trtnn.errors import ArgumentError, StateDictError
 from trtnn.graph.tensor import Tensor
+from trtnn.models.names import FROM_TORCH
 from trtnn.modules import Module
 from trtnn.parameter import Buffer
 from trtnn.shapes.symbolic import Length, is_static
 
+ANCHORS = 3  # a cell, of the YOLOs that have some
 Numbers = np.ndarray | Tensor  # an array where all lengths are static
+
+
+def check_anchors_told(state_dict: Mapping[str, Any], head: str, model: str) -> None:
+    """Check that a state dict tells of how many anchors its head is, beside how long the bias of one level is.
+
+    It does by its anchors, or by the number of classes.
+
+    Args:
+        state_dict: of a YOLO with anchors.
+        head: the path of its head, which has the convolutions ``m`` and the buffer ``anchors``.
+        model: what it is, for the message.
+
+    Raises:
+        StateDictError: it does not, with all that it may be of; or they are other than those here.
+    """
+    said, numbers = metadata_of(state_dict), math.prod(state_dict[f"{head}.m.0.bias"].shape)
+    if f"{head}.anchors" in state_dict or "anchors" in said:
+        return
+    if "names" in said or "classes" in said:
+        anchors, rest = divmod(numbers, 5 + (len(said["names"]) if "names" in said else said["classes"]))
+        if anchors != ANCHORS and not rest:
+            raise other_anchors(model, anchors)
+        return
+    counts = [n for n in (ANCHORS, *range(1, 10)) if numbers % n == 0 and numbers // n > 5]
+    readings = dict.fromkeys(f"{n} · (5 + {numbers // n - 5})" for n in counts)
+    raise StateDictError(
+        f"nothing tells how many anchors and classes this {model} has: {head}.anchors is missing",
+        f"the {numbers} numbers of a cell, anchors · (5 + classes), may be {', '.join(readings)}",
+        "take all of model.state_dict(), which has the anchors, and not the parameters alone",
+        "or say both: models.from_state_dict(state_dict, classes=80, anchors=[...]), widths and heights in pixels",
+    )
+
+
+def other_anchors(model: str, anchors: int) -> StateDictError:
+    """Return the error of a YOLO with another number of anchors."""
+    return StateDictError(f"this is a {model} with {anchors} anchors a cell, and those here have {ANCHORS}", FROM_TORCH)
 
 
 def count(length: Length, static: bool) -> Numbers:
@@ -57,7 +98,10 @@ class AnchorHead(Module):
     Attributes:
         outputs: numbers for each box, 5 + classes.
         anchors: (levels, anchors, 2), widths and heights in cells of their level.
+        are_usual: whether they are those of the project's own training, and nobody gave others.
     """
+
+    are_usual = True
 
     def __init__(self, classes: int, anchors: np.ndarray, strides: tuple[int, ...]) -> None:
         super().__init__()
@@ -90,6 +134,7 @@ class AnchorHead(Module):
             ArgumentError: there are not as many.
         """
         self.anchors.data = self.in_cells(anchors)
+        self.are_usual = False
 
     def in_cells(self, anchors: Sequence[Sequence[Sequence[float]]]) -> np.ndarray:
         """Return anchors in pixels as this head holds them: (levels, anchors, 2), in cells of their level.

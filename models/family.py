@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any, ClassVar, cast
@@ -11,7 +12,7 @@ from trtnn.checkpoint.state_dict import metadata_of
 from trtnn.errors import ArgumentError, StateDictError, harmless_text, listed
 from trtnn.models import following
 from trtnn.models.boxes import AnchorHead
-from trtnn.models.names import unknown_name
+from trtnn.models.names import FROM_TORCH, unknown_name
 from trtnn.models.registry import by_name, check_is_there_once, describe, identify, other_sizes, own_part
 from trtnn.models.strangers import stranger
 from trtnn.modules import Module
@@ -21,7 +22,6 @@ from trtnn.shapes.spec import Input
 
 # What a file says of where its weights come from, which goes with them into the engine.
 _OF_CHECKPOINT = ("architecture", "version", "imgsz", "anchors", "fused", "taken", "others", "train_args")
-FROM_TORCH = "trtnn.from_torch(module, example), or trtnn from-torch, takes the torch module as it is"
 _MOST_NAMED = 3  # arrays of other sizes
 
 
@@ -109,6 +109,14 @@ class Family(Module):
         raise NotImplementedError(f"{cls.__name__} defines no identify")
 
     @classmethod
+    def check_told(cls, state_dict: Mapping[str, Any]) -> None:
+        """Check that what :meth:`identify` returns of a state dict is told by it, and not one reading of several.
+
+        Raises:
+            StateDictError: it is one of several, with all.
+        """
+
+    @classmethod
     def canonical(cls, state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a state dict under this family's own names, where another project's are known; else as it is.
 
@@ -158,7 +166,21 @@ class Family(Module):
         loaded = zip(optional, before, strict=True)
         self._followed = followed + [following.Change(member, "data", member.data, data) for member, data in loaded]
         self.adopt(said)
+        self._warn_of_anchors(said, own)
         return result
+
+    def _warn_of_anchors(self, said: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+        """Warn of anchors that nothing tells of, neither who made the model nor the file of the head's weights."""
+        for path, head in self.named_modules() if "anchors" not in said else ():
+            if not isinstance(head, AnchorHead) or not head.are_usual or f"{path}.anchors" in own:
+                continue
+            if any(name.startswith(f"{path}.") for name in own):
+                first = ", ".join(f"{width:g}×{height:g}" for width, height in head.anchors_px(0))
+                warnings.warn(
+                    f"the weights come without {path}.anchors, and boxes are made with the usual ones, {first}, ... "
+                    "pixels: they have wrong sizes where the network was trained with others; say which: anchors=[...]",
+                    stacklevel=3,
+                )
 
     def check(self, state_dict: Mapping[str, Any], said: Mapping[str, Any]) -> None:
         """Check that what a file says of its network is true of this one.

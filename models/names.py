@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from trtnn.errors import ArgumentError, listed
 
+FROM_TORCH = "trtnn.from_torch(module, example), or trtnn from-torch, takes the torch module as it is"
 _MOST = 60  # names that are listed
 _MOST_ALIKE = 5  # those of a family's sizes
 _ALIKE = 0.83  # of 1, how like a name has to be to one that is meant: about a letter more, less or other

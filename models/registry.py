@@ -78,6 +78,16 @@ def identify(state_dict: Mapping[str, Any]) -> dict[str, Any] | None:
     return None if recognised is None else recognised[1]
 
 
+def check_told(state_dict: Mapping[str, Any], name: str) -> None:
+    """Check that a state dict of a model of that name tells what :func:`identify` returns, and not one of several.
+
+    Raises:
+        StateDictError: it may be of several numbers of anchors and classes.
+    """
+    family = _family_of(name)
+    family.check_told(own_part(family.identify, state_dict))
+
+
 def describe(state_dict: Mapping[str, Any]) -> str | None:
     """Return the call that makes the model which a state dict belongs to, such as ``YOLOv5("yolov5s", classes=80)``."""
     recognised = _recognise(state_dict)
@@ -117,12 +127,15 @@ def from_state_dict(state_dict: Mapping[str, Any], name: str | None = None, **op
 
     Raises:
         ArgumentError: it is no state dict, but a path or a module.
-        StateDictError: no family knows these names, or they do not fit the model.
+        StateDictError: no family knows these names, they do not fit the model, or may be of several numbers of anchors
+            and classes.
     """
     check_is_state_dict({}, state_dict)
     identified = _arguments(state_dict, name)
     if identified is None and name is None:
         raise _unknown(state_dict)
+    if identified is not None and "classes" not in options:
+        check_told(state_dict, name or identified["name"])
     arguments = {**(identified or {}), **({"name": name} if name else {}), **options}
     model = create(**arguments)
     model.load_state_dict(state_dict)

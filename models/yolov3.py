@@ -17,7 +17,7 @@ from trtnn.errors import ArgumentError, StateDictError
 from trtnn.graph.tensor import Tensor
 from trtnn.models import yolov3_names
 from trtnn.models.blocks import Conv, without_norms
-from trtnn.models.boxes import AnchorHead, cells_of, join
+from trtnn.models.boxes import ANCHORS, AnchorHead, cells_of, check_anchors_told, join
 from trtnn.models.family import Family
 from trtnn.models.sizes import expect_multiples
 from trtnn.modules import Conv2d, LeakyReLU, Module, ModuleList, Sequential, SiLU
@@ -123,7 +123,7 @@ class Head(AnchorHead):
         super().__init__(classes, np.array(variant.anchors, np.float32), variant.strides)
         self.original = original
         self.convs_bridge = ModuleList(conv(c_in, c, 3) for c_in, c in variant.channels)
-        self.convs_pred = ModuleList(Conv2d(c, 3 * self.outputs, 1) for _, c in variant.channels)
+        self.convs_pred = ModuleList(Conv2d(c, ANCHORS * self.outputs, 1) for _, c in variant.channels)
 
     def forward(self, *levels: Tensor, decode: bool = True) -> Any:
         both = zip(self.convs_bridge, self.convs_pred, levels, strict=True)
@@ -254,6 +254,17 @@ class YOLOv3(Family):
         The model's own names tell no version: they may be mmdetection's, or anyone's by :meth:`canonical`.
         """
         return yolov3_names.identify(state_dict)
+
+    @classmethod
+    def check_told(cls, state_dict: Mapping[str, Any]) -> None:
+        """Check that a state dict of Ultralytics', which has anchors, tells how many a cell has.
+
+        Raises:
+            StateDictError: it does not.
+        """
+        for head, _ in yolov3_names.ULTRALYTICS.values():
+            if f"{head}.m.0.bias" in state_dict:
+                check_anchors_told(state_dict, head, "YOLOv3")
 
     @classmethod
     def canonical(cls, state_dict: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trtnn import functional as F
-from trtnn.errors import ArgumentError, StateDictError
+from trtnn.errors import ArgumentError
 from trtnn.graph.tensor import Tensor
 from trtnn.models.blocks import SPP, SPPF, Bottleneck, Concat, Conv, without_norms
-from trtnn.models.boxes import AnchorHead
-from trtnn.models.family import FROM_TORCH, Family
+from trtnn.models.boxes import ANCHORS, AnchorHead, check_anchors_told, other_anchors
+from trtnn.models.family import Family
 from trtnn.models.numbered import call
 from trtnn.models.panet import sources
 from trtnn.models.sizes import expect_multiples
@@ -96,7 +96,6 @@ SIZES = {
     "l": Variant(1.00, 1.00),
     "x": Variant(1.33, 1.25),
 }
-ANCHORS = 3  # a cell
 _ANCHORS_P5 = (
     (10, 13, 16, 30, 33, 23),
     (30, 61, 62, 45, 59, 119),
@@ -199,6 +198,8 @@ class YOLOv5(Family):
         depth, width: in place of the size's own multiples.
         names: of the classes, for the engine file.
         fused: whether BatchNorm was folded into the convolutions, as checkpoints may have it.
+        anchors: by level, the finest first, widths and heights in pixels; in place of the usual ones, where the
+            checkpoint does not tell them.
 
     Shape: images (batch, 3, height, width), RGB in 0..1; height and width multiples of the largest stride.
     """
@@ -216,6 +217,7 @@ class YOLOv5(Family):
         width: float | None = None,
         names: Sequence[str] | Mapping[int, str] | None = None,
         fused: bool = False,
+        anchors: Sequence[Sequence[Sequence[float]]] | None = None,
     ) -> None:
         p6 = name.endswith("6")
         super().__init__()
@@ -226,11 +228,13 @@ class YOLOv5(Family):
             raise ArgumentError(f"{name} in version {version!r}", "known: '6.0'")
         self.head, self.version = head, version
         self.depth, self.width = depth or self.variants[name].depth, width or self.variants[name].width
-        anchors = np.array(_ANCHORS_P6 if p6 else _ANCHORS_P5, np.float32).reshape(-1, ANCHORS, 2)
+        usual = np.array(_ANCHORS_P6 if p6 else _ANCHORS_P5, np.float32).reshape(-1, ANCHORS, 2)
         layers = Layers(self.depth, self.width, len(self.strides), version, 3 if name.endswith("-dcn") else 0)
-        self.model = ModuleList([*layers.make(), Detect(layers.head_channels, classes, anchors, self.strides)])
+        self.model = ModuleList([*layers.make(), Detect(layers.head_channels, classes, usual, self.strides)])
+        if anchors is not None:
+            self.model[-1].set_anchors(anchors)
         if version == "5.0":  # those checkpoints hold the anchors twice, here in pixels
-            self.model[-1].anchor_grid = Buffer(len(anchors), 1, ANCHORS, 1, 1, 2, optional=True)
+            self.model[-1].anchor_grid = Buffer(len(usual), 1, ANCHORS, 1, 1, 2, optional=True)
         self.sources = sources(len(self.strides), narrow=True)
         self.fused = fused
         if fused:
@@ -268,6 +272,15 @@ class YOLOv5(Family):
         return {"name": f"yolov5{size}{kind}", "classes": outputs - 5, "version": "5.0" if old else "6.0", **fused}
 
     @classmethod
+    def check_told(cls, state_dict: Mapping[str, Any]) -> None:
+        """Check that a state dict tells how many anchors a cell has.
+
+        Raises:
+            StateDictError: it does not.
+        """
+        check_anchors_told(state_dict, "model.33" if "model.33.m.0.bias" in state_dict else "model.24", "YOLOv5")
+
+    @classmethod
     def canonical(cls, state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a state dict as it is.
 
@@ -276,9 +289,7 @@ class YOLOv5(Family):
         """
         anchors = _anchors_of(state_dict)
         if anchors not in (None, ANCHORS):
-            raise StateDictError(
-                f"this is a YOLOv5 with {anchors} anchors a cell, and those here have {ANCHORS}", FROM_TORCH
-            )
+            raise other_anchors("YOLOv5", anchors)
         return state_dict
 
 

@@ -226,3 +226,21 @@ def test_whether_an_engine_runs_there(run, tmp_path):
     assert json.loads((tmp_path / "a.json").read_text())["can_run"]["problems"]
     assert "this is for an engine" in run("inspect", WEIGHTS, "--for", "sm61").err
     assert "'sm' tells nothing of a machine" in run("inspect", path, "--for", "sm").err
+
+
+def test_a_checkpoint_that_lacks_its_anchors_is_of_no_number_of_classes(run, tmp_path):
+    model = models.create("yolov5n", classes=3)
+    trtnn.save(
+        {path: np.zeros(member.shape, np.float32) for path, member in model.named_parameters()}, tmp_path / "a.npz"
+    )
+    result = run("inspect", tmp_path / "a.npz", "--json", tmp_path / "a.json")
+    assert result.out.splitlines()[-1] == (
+        "model: yolov5n, version 6.0; nothing tells how many anchors and classes this YOLOv5 has: "
+        "model.24.anchors is missing; the 24 numbers of a cell, anchors · (5 + classes), may be "
+        "3 · (5 + 3), 1 · (5 + 19), 2 · (5 + 7), 4 · (5 + 1)"
+    )
+    assert json.loads((tmp_path / "a.json").read_text())["model"] == {
+        "name": "yolov5n",
+        "version": "6.0",
+        "fused": True,
+    }

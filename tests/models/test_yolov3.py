@@ -23,6 +23,7 @@ FP32_TOLERANCE = 5e-5  # 1e-5 was seen, in sizes: their exponential makes a rela
 FP16_TOLERANCE = 5e-2
 
 VERSIONS = ["darknet", "9.0", "9.6"]
+USUAL = r"without bbox_head\.anchors, and boxes are made with the usual ones, 10×1[34], "
 MODELS = [("yolov3", "darknet"), *(("yolov3-tiny", version) for version in VERSIONS)]
 
 
@@ -225,7 +226,8 @@ def test_numbers_in_the_order_of_darknet(name):
         assert np.shares_memory(array, state["darknet"])
     assert YOLOv3.canonical(named) == named
     ours = YOLOv3(name, classes=CLASSES)
-    assert ours.load_state_dict(named) == ([], [])
+    with pytest.warns(UserWarning, match=USUAL):
+        assert ours.load_state_dict(named) == ([], [])
     np.testing.assert_array_equal(ours.bbox_head.anchors.data, expected["bbox_head.anchors"])  # which the file lacks
 
 
@@ -235,7 +237,8 @@ def test_a_darknet_file(tmp_path):
     (tmp_path / "a.weights").write_bytes(struct.pack("<3iq", 0, 2, 0, 32_013_312) + numbers)
     state = trtnn.load(tmp_path / "a.weights")
     assert models.identify(state) == {"name": "yolov3-tiny", "classes": CLASSES, "version": "darknet"}
-    model = models.from_state_dict(state)
+    with pytest.warns(UserWarning, match=USUAL):
+        model = models.from_state_dict(state)
     assert (model.name, model.classes, model.version) == ("yolov3-tiny", CLASSES, "darknet")
     np.testing.assert_array_equal(model.bbox_head.convs_pred[0].bias.data, twin.model[-1].m[-1].bias.detach())
 
@@ -339,6 +342,20 @@ def test_a_checkpoint_of_another_version():
     model = YOLOv3("yolov3-tiny", CLASSES, "9.0")
     message = message_of(StateDictError, model.load_state_dict, {"darknet": np.zeros(61_570_957 + 5_385, np.float32)})
     assert 'this looks like YOLOv3("yolov3", classes=1, version="darknet")' in message
+
+
+def test_anchors_that_ultralytics_checkpoint_lacks_are_not_guessed():
+    state = {n: array for n, array in twin_of("yolov3-tiny", "9.6").state_dict().items() if "anchors" not in n}
+    assert message_of(StateDictError, models.from_state_dict, state).splitlines()[:2] == [
+        "nothing tells how many anchors and classes this YOLOv3 has: model.20.anchors is missing",
+        "  the 24 numbers of a cell, anchors · (5 + classes), may be "
+        "3 · (5 + 3), 1 · (5 + 19), 2 · (5 + 7), 4 · (5 + 1)",
+    ]
+    with pytest.warns(UserWarning, match=USUAL):
+        models.from_state_dict(state, classes=CLASSES)
+    own = [[[5, 7], [9, 30], [11, 12]], [[30, 20], [21, 45], [50, 40]]]
+    model = models.from_state_dict(state, classes=CLASSES, anchors=own)
+    np.testing.assert_allclose([model.bbox_head.anchors_px(level) for level in (0, 1)], own, rtol=1e-6)
 
 
 def test_a_darknet_file_that_is_cut_short():

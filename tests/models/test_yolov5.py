@@ -14,6 +14,7 @@ from benchmarks.twins.scaling import pictures
 from tests.helpers import ONE_TARGET, assert_close, layers, message_of, strongly_typed
 from tests.models.checks import assert_boxes_close
 from trtnn import Detector, Dim, Engine, Input
+from trtnn.checkpoint import StateDict
 from trtnn.errors import ArgumentError, ShapeError, StateDictError
 from trtnn.models import create, from_state_dict
 from trtnn.models.yolov5 import C3, YOLOv5
@@ -287,13 +288,17 @@ def test_anchors_come_from_the_checkpoint(version):
     assert (np.abs(after[..., 2:4] - before[..., 2:4]) > 0).mean() > 0.9
 
 
+USUAL = r"without model\.(24|33)\.anchors, and boxes are made with the usual ones, 1[09]×[12][37], "
+
+
 @pytest.mark.parametrize("name", ["yolov5n", "yolov5n6"])
 def test_anchors_stay_where_the_checkpoint_has_none(name):
     theirs = twin_of(name, "5.0")
     theirs.head = "decoded"
     state = {key: value for key, value in theirs.state_dict().items() if "anchor" not in key}
     ours = YOLOv5(name, classes=CLASSES, version="5.0")
-    assert ours.load_state_dict(state) == ([], [])
+    with pytest.warns(UserWarning, match=USUAL):
+        assert ours.load_state_dict(state) == ([], [])
     images = pictures(1, 64, 64)
     with torch.no_grad():
         expected = theirs(images)
@@ -466,6 +471,50 @@ def test_another_number_of_anchors_is_told(anchors, classes):
     if (anchors, classes) == (2, 1):  # 12 channels are no three anchors with a class
         message = message_of(StateDictError, from_state_dict, state)
         assert message.startswith("this looks like a YOLO with YOLOv5's head, which trtnn has no model for")
+
+
+def without_anchors(name="yolov5n", metadata=None) -> StateDict:
+    state = twin_of(name, "6.0").state_dict()
+    return StateDict({key: value.numpy() for key, value in state.items() if "anchor" not in key}, metadata)
+
+
+@pytest.mark.parametrize(("name", "head"), [("yolov5n", "model.24"), ("yolov5n6", "model.33")])
+def test_anchors_that_nothing_tells_are_not_guessed(name, head):
+    """24 numbers a cell may be of three classes and as many anchors, or of others; and their sizes are not told."""
+    for arguments in ((), (name,)):
+        message = message_of(StateDictError, from_state_dict, without_anchors(name), *arguments)
+        assert message.splitlines()[:2] == [
+            f"nothing tells how many anchors and classes this YOLOv5 has: {head}.anchors is missing",
+            "  the 24 numbers of a cell, anchors · (5 + classes), may be "
+            "3 · (5 + 3), 1 · (5 + 19), 2 · (5 + 7), 4 · (5 + 1)",
+        ]
+    for options in ({}, {"name": name}):
+        with pytest.warns(UserWarning, match=USUAL):
+            from_state_dict(without_anchors(name), classes=CLASSES, **options)
+    for said in ({"names": ["a", "b", "c"]}, {"classes": 3}):
+        with pytest.warns(UserWarning, match=USUAL):
+            assert from_state_dict(without_anchors(name, said)).classes == 3
+    for said in ({"names": ["a"]}, {"classes": 1}):
+        assert message_of(StateDictError, from_state_dict, without_anchors(name, said)).startswith(
+            "this is a YOLOv5 with 4 anchors a cell, and those here have 3\n  trtnn.from_torch("
+        )
+
+
+def test_anchors_that_somebody_gives_are_taken():
+    own = [[[5, 7], [9, 30], [11, 12]], [[30, 20], [21, 45], [50, 40]], [[60, 61], [100, 30], [25, 64]]]
+    model = from_state_dict(without_anchors(), classes=CLASSES, anchors=own)
+    np.testing.assert_allclose([model.model[-1].anchors_px(level) for level in range(3)], own, rtol=1e-6)
+    later = create("yolov5n", classes=CLASSES)
+    later.model[-1].set_anchors(own)
+    later.load_state_dict(without_anchors())
+    told = from_state_dict(without_anchors(metadata={"anchors": own}))
+    assert told.classes == CLASSES
+    for other in (later, told):
+        np.testing.assert_array_equal(other.model[-1].anchors.numpy(), model.model[-1].anchors.numpy())
+    later.load_state_dict({"model.0.conv.weight": model.model[0].conv.weight.data}, strict=False)  # of no head
+    assert message_of(ArgumentError, create, "yolov5n", anchors=own[:2]) == (
+        "anchors are 3 pairs of width and height on each of 3 levels\n  received 3 and 3"
+    )
 
 
 def test_what_is_no_yolov5():

@@ -17,7 +17,7 @@ from trtnn.cli.program import command, print_line
 from trtnn.cli.sources import check_exists, fill_empty, is_model, make_model
 from trtnn.cli.tables import print_engine, print_state_dict
 from trtnn.engine.file import SUFFIXES
-from trtnn.errors import escape_controls
+from trtnn.errors import StateDictError, escape_controls
 
 
 @command(
@@ -100,4 +100,9 @@ def _checkpoint_values(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
     tensors = {name: {"dtype": array.dtype.name, "shape": list(array.shape)} for name, array in state_dict.items()}
     metadata = getattr(state_dict, "metadata", {})
     model = None if models.other_sizes(state_dict) else models.identify(state_dict)
+    if model is not None:
+        try:
+            models.check_told(state_dict, model["name"])
+        except StateDictError:
+            del model["classes"]
     return {"model": model, "metadata": metadata, "tensors": tensors}

@@ -13,7 +13,7 @@ from trtnn import models
 from trtnn.checkpoint.state_dict import metadata_of
 from trtnn.cli.program import out, print_line
 from trtnn.engine.metadata import class_names
-from trtnn.errors import EngineError, harmless_text, listed
+from trtnn.errors import EngineError, StateDictError, harmless_text, listed
 from trtnn.models.strangers import stranger
 from trtnn.table import aligned
 from trtnn.vision import Detection
@@ -102,9 +102,15 @@ def _model_of(state_dict: Mapping[str, np.ndarray]) -> str:
         return f"{unknown}, which trtnn has not" if unknown else "none that trtnn knows"
     if len(shape := arguments.get("kpt_shape", (0, 0))) == 1:
         arguments["kpt_shape"] = f"of {shape[0]} numbers, which nothing tells more of"
+    untold = ""
+    try:
+        models.check_told(state_dict, arguments["name"])
+    except StateDictError as error:
+        del arguments["classes"]
+        untold = f"; {error.summary}; {error.details[0]}"
     model = ", ".join(f"{key} {value}" for key, value in arguments.items()).removeprefix("name ")
     others = models.other_sizes(state_dict)
-    return f"none that trtnn has, nearest {model}: other sizes of {listed(others, 3)}" if others else model
+    return f"none that trtnn has, nearest {model}: other sizes of {listed(others, 3)}" if others else model + untold
 
 
 def _is_finite(array: np.ndarray) -> bool:
