@@ -9,7 +9,7 @@ from numbers import Integral
 from typing import Any, ClassVar, cast
 
 from trtnn.checkpoint.state_dict import metadata_of
-from trtnn.errors import ArgumentError, StateDictError, harmless_text, listed
+from trtnn.errors import ArgumentError, StateDictError, check_switches, harmless_text, listed
 from trtnn.models import following
 from trtnn.models.boxes import AnchorHead
 from trtnn.models.names import FROM_TORCH, unknown_name
@@ -138,6 +138,7 @@ class Family(Module):
             StateDictError: as there, the file says that it is of another network than this, with the same names, or it
                 holds this network twice, such as a teacher and a student.
         """
+        check_switches(strict=strict, assign=assign)
         check_is_state_dict(self._state(), state_dict)
         part = own_part(type(self).identify, state_dict)
         check_is_there_once(part, state_dict)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trtnn import functional as F
-from trtnn.errors import ArgumentError, StateDictError
+from trtnn.errors import ArgumentError, StateDictError, check_switches
 from trtnn.graph.tensor import Tensor
 from trtnn.models import yolov3_names
 from trtnn.models.blocks import Conv, without_norms
@@ -215,6 +215,7 @@ class YOLOv3(Family):
         self.bbox_head = Head(variant, classes, original, conv)
         if anchors is not None:
             self.bbox_head.set_anchors(anchors)
+        check_switches(fused=fused)
         self.fused = fused
         if fused:
             without_norms(self)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trtnn import functional as F
-from trtnn.errors import ArgumentError
+from trtnn.errors import ArgumentError, check_switches
 from trtnn.graph.tensor import Tensor
 from trtnn.models.blocks import SPP, SPPF, Bottleneck, Concat, Conv, without_norms
 from trtnn.models.boxes import ANCHORS, AnchorHead, check_anchors_told, other_anchors
@@ -236,6 +236,7 @@ class YOLOv5(Family):
         if version == "5.0":  # those checkpoints hold the anchors twice, here in pixels
             self.model[-1].anchor_grid = Buffer(len(usual), 1, ANCHORS, 1, 1, 2, optional=True)
         self.sources = sources(len(self.strides), narrow=True)
+        check_switches(fused=fused)
         self.fused = fused
         if fused:
             without_norms(self)

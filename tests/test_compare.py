@@ -169,7 +169,7 @@ def test_what_cannot_be_compared(network):
     result, inner = network.run(IMAGES)
     assert "the engine gives head as (5,), the network as (2, 5)" in wrong((result, {**inner, "head": np.zeros(5)}))
     message = message_of(ArgumentError, trtnn.compare, network, IMAGES, engine=engine_that(network), tolerance=-1)
-    assert "a tolerance is not negative, as -1 is" in message
+    assert "a tolerance is a number from 0 up, not -1" in message
 
 
 def test_where_nothing_is_finite_nothing_agrees():

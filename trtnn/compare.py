@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trtnn.errors import ArgumentError
+from trtnn.errors import ArgumentError, check_tolerance
 from trtnn.graph.precision import TOLERANCE
 from trtnn.network import Network
 from trtnn.structure import leaves_of
@@ -147,8 +147,7 @@ def compare(
             finite, or the tolerance is negative.
         EngineError: the engine cannot run here.
     """
-    if not tolerance >= 0:
-        raise ArgumentError(f"a tolerance is not negative, as {tolerance} is")
+    check_tolerance(tolerance)
     import torch
 
     from trtnn.accuracy.deviation import never_finite

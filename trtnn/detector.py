@@ -13,7 +13,7 @@ import numpy as np
 
 from trtnn.engine.engine import Engine
 from trtnn.engine.metadata import CONTRADICTION, class_count, class_names
-from trtnn.errors import ArgumentError
+from trtnn.errors import ArgumentError, check_switches
 from trtnn.image_network import ImageNetwork, Prepared, Runnable
 from trtnn.modules import Module
 from trtnn.network import Network
@@ -136,6 +136,7 @@ class Detector:
         from trtnn import checkpoint, models
         from trtnn.engine.engine import check_gpu
 
+        check_switches(fp16=fp16, reference=reference)
         if not reference:
             check_gpu()
         network = models.from_state_dict(checkpoint.load(path), model)

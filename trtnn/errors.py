@@ -10,6 +10,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 
 class TrtnnError(Exception):
     """The root of trtnn's errors: ``TrtnnError(summary, *details)``.
@@ -90,6 +92,32 @@ class EngineError(TrtnnError, RuntimeError):
 
 class ImageError(TrtnnError, ValueError):
     """An image cannot be read or written."""
+
+
+def check_switches(*, or_none: bool = False, **switches: Any) -> None:
+    """Check arguments that are True or False: a string such as ``"no"`` would be true.
+
+    Args:
+        or_none: whether they may be None as well.
+        **switches: the arguments by name.
+
+    Raises:
+        ArgumentError: one is something else, also a number.
+    """
+    for name, value in switches.items():
+        if not isinstance(value, bool | np.bool_) and not (or_none and value is None):
+            raise ArgumentError(f"{name} is {'True, False or None' if or_none else 'True or False'}, not {value!r}")
+
+
+def check_tolerance(tolerance: Any) -> None:
+    """Check a tolerance: a number from 0 up, not NaN.
+
+    Raises:
+        ArgumentError: it is something else.
+    """
+    is_number = isinstance(tolerance, int | float | np.integer | np.floating) and not isinstance(tolerance, bool)
+    if not is_number or not tolerance >= 0:
+        raise ArgumentError(f"a tolerance is a number from 0 up, not {tolerance!r}")
 
 
 def escape_controls(text: str, keep: str = "") -> str:

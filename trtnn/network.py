@@ -15,7 +15,7 @@ import numpy as np
 from trtnn.arrays import kept
 from trtnn.backend import get_backend
 from trtnn.dtypes import float32
-from trtnn.errors import ArgumentError, TrtnnError, UnsupportedError
+from trtnn.errors import ArgumentError, TrtnnError, UnsupportedError, check_switches
 from trtnn.graph.ends import add_input, set_outputs
 from trtnn.graph.graph import Graph
 from trtnn.graph.precision import Precision
@@ -200,6 +200,7 @@ class Network:
         from trtnn.viewer.network import network_facts
         from trtnn.viewer.roofline import gpu_roofline
 
+        check_switches(weights=weights)
         facts = network_facts(self.graph, self.retrace, self.metadata, weights)
         return with_errors(facts, reports, gpu_roofline())
 
@@ -351,6 +352,7 @@ class Network:
         from trtnn.accuracy.report import make_report
         from trtnn.progress import progress_bar
 
+        check_switches(fp16_attention=fp16_attention)
         if self.graph.precision.compute is not float32:
             raise ArgumentError(
                 f"fp16 is measured against fp32, and this network was traced in {self.graph.precision.compute.name}",

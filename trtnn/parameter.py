@@ -10,7 +10,7 @@ from typing import Any, overload
 import numpy as np
 
 from trtnn.arrays import array_of_torch, is_torch
-from trtnn.errors import ArgumentError, ShapeError, named
+from trtnn.errors import ArgumentError, ShapeError, check_switches, named
 
 
 def _lengths(shape: Sequence[Any]) -> tuple[int, ...]:
@@ -158,6 +158,7 @@ class Buffer(Parameter):
     """
 
     def __init__(self, *shape: int | Sequence[int], data: Any = None, optional: bool = False) -> None:
+        check_switches(optional=optional)
         super().__init__(*shape)
         self.data = data if data is None else array_of_torch(data) if is_torch(data) else np.asarray(data)
         if self.data is not None and self.data.shape != self.shape:

@@ -193,7 +193,7 @@ def test_the_tolerance_decides():
     assert report.suggested_fp32_modules(tolerance=0) == ("0", "1", "2", "3", "4")
     network = cancelling().trace(fp16=True, fp32_modules="auto", samples=[image()], tolerance=1.0)
     assert network.graph.precision.fp32_modules == ()
-    assert "a tolerance is not negative" in message_of(ArgumentError, report.suggested_fp32_modules, -1)
+    assert "a tolerance is a number from 0 up" in message_of(ArgumentError, report.suggested_fp32_modules, -1)
 
 
 def healthy():

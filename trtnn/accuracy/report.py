@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from trtnn.accuracy.choice import MixedPrecision, choose, patterns
 from trtnn.accuracy.module_report import ModuleReport
-from trtnn.errors import ArgumentError, DTypeError
+from trtnn.errors import DTypeError, check_tolerance
 from trtnn.graph.definition import read_layers
 from trtnn.graph.graph import Graph
 from trtnn.graph.precision import TOLERANCE
@@ -118,8 +118,7 @@ class Fp16Report(ModuleReport):
             ArgumentError: the tolerance is negative; or the network is quantised, and what is quantised, or holds what
                 is, would have to stay in fp32: it never does.
         """
-        if not tolerance >= 0:
-            raise ArgumentError(f"a tolerance is not negative, as {tolerance} is")
+        check_tolerance(tolerance)
         worst = self.modules
         with progress_bar("choosing fp32 modules") as advance:
             kept = choose(

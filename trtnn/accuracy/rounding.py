@@ -11,7 +11,7 @@ import torch
 
 from trtnn.accuracy.deviation import Deviation, warn_of_never_finite
 from trtnn.accuracy.module_report import ModuleReport
-from trtnn.errors import ArgumentError
+from trtnn.errors import ArgumentError, check_tolerance
 from trtnn.graph.definition import read_layers
 from trtnn.graph.graph import Graph
 from trtnn.graph.placement import Edges, multiplications
@@ -187,8 +187,7 @@ class PrecisionReport(ModuleReport):
         Raises:
             ArgumentError: the tolerance is negative.
         """
-        if not tolerance >= 0:
-            raise ArgumentError(f"a tolerance is not negative, as {tolerance} is")
+        check_tolerance(tolerance)
         units: dict[str, list[str]] = {}
         for row in self.modules:
             units.setdefault(self._trials.together.get(row.path, row.path), []).append(row.path)

@@ -13,7 +13,7 @@ import numpy as np
 from trtnn.backend import Backend
 from trtnn.cuda import gpus
 from trtnn.dtypes import float8_e4m3fn
-from trtnn.errors import ArgumentError, BackendError, nearest
+from trtnn.errors import ArgumentError, BackendError, check_switches, nearest
 from trtnn.graph.graph import Graph
 from trtnn.graph.precision import check_paths
 
@@ -95,14 +95,14 @@ class BuildConfig:
             object.__setattr__(self, "targets", (self.targets,))
         if self.targets is not None and not isinstance(self.targets, (list, tuple)):
             raise ArgumentError(f'targets is a list such as ("sm86", "sm89"), not {self.targets!r}')
-        for name in ("tf32", "hardware_compatible"):
-            if not isinstance(getattr(self, name), bool):
-                raise ArgumentError(f"{name} is True or False, not {getattr(self, name)!r}")
+        check_switches(tf32=self.tf32, hardware_compatible=self.hardware_compatible)
+        check_switches(or_none=True, progress=self.progress)
+        for name in ("tf32", "hardware_compatible", "refittable", "progress"):
+            if isinstance(value := getattr(self, name), np.bool_):  # which is no JSON
+                object.__setattr__(self, name, bool(value))
         if not isinstance(self.refittable, bool):
             check_paths(self.refittable, "refittable is True, False or a tuple of paths of modules")
             object.__setattr__(self, "refittable", tuple(self.refittable))
-        if self.progress is not None and not isinstance(self.progress, bool):
-            raise ArgumentError(f"progress is True, False or None, not {self.progress!r}")
         for name, (least, most, what) in _INTS.items():
             number = getattr(self, name)
             if number is not None and not _is_int(number, least, most):

@@ -31,7 +31,7 @@ from trtnn.checkpoint import darknet, hugging_face, npz, safetensors, shards, to
 from trtnn.checkpoint.mapped import check_files, file_of
 from trtnn.checkpoint.prefixes import with_averages, without_wrappers
 from trtnn.checkpoint.state_dict import LEFT_OUT, SHARD, StateDict, metadata_of
-from trtnn.errors import ArgumentError, CheckpointError, DTypeError, harmless_text, listed
+from trtnn.errors import ArgumentError, CheckpointError, DTypeError, check_switches, harmless_text, listed
 from trtnn.files import atomic_write
 
 __all__ = ["StateDict", "convert", "load", "save"]
@@ -161,6 +161,7 @@ def convert(
         CheckpointError, ArgumentError: as :func:`load` and :func:`save`; the target is there, or the source is; the
             shapes are not known.
     """
+    check_switches(force=force)
     source, target = Path(source), Path(target)
     check_suffix(target)  # before the source is read
     if target.exists() and not force:

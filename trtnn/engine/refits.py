@@ -28,7 +28,7 @@ from trtnn.engine.refitting import (
     written,
 )
 from trtnn.engine.session import Session
-from trtnn.errors import ArgumentError, EngineError
+from trtnn.errors import ArgumentError, EngineError, check_switches
 from trtnn.signals import held_signals
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ class Refits:
         self, engine: Engine, weights: Any, *, rebuild: bool, background: bool, progress: bool | None
     ) -> list[str] | Future[list[str]]:
         """Give an engine new weights, see :meth:`trtnn.engine.engine.Engine.refit`."""
+        check_switches(rebuild=rebuild, background=background)
+        check_switches(or_none=True, progress=progress)
         if not rebuild and "refittable" not in engine.description:
             raise EngineError(
                 "this engine was not built to take new weights",

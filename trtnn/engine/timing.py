@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from trtnn.engine.inspector import EngineLayer, read_layer
-from trtnn.errors import EngineError
+from trtnn.errors import EngineError, check_switches
 from trtnn.files import atomic_write, open_regular
 from trtnn.table import MOST_IN_NOTEBOOK, Content, render, render_html
 
@@ -213,6 +213,7 @@ class EngineTiming:
             by_time: the slowest first, not in the order in which they run.
             limit: the most rows to show; all where None.
         """
+        check_switches(by_time=by_time)
         return render(**self._content(by_time, limit))
 
     def _repr_html_(self) -> str:
@@ -233,6 +234,7 @@ class EngineTiming:
 
     def module_table(self, depth: int | None = None, by_time: bool = False, limit: int | None = None) -> str:
         """Return a table of the modules' times, see :meth:`by_module`, with the total below it."""
+        check_switches(by_time=by_time)
         sums = list(self.by_module(depth).items())
         if by_time:
             sums.sort(key=lambda item: -item[1])

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from trtnn.errors import check_switches
 from trtnn.torch_import import import_with_torch
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class _FromTorch(ModuleType):
             VerificationError: the result differs from torch's.
             BackendError: torch is not installed.
         """
+        check_switches(verify=verify)
         declared = import_with_torch("trtnn.from_torch.declared", "trtnn.from_torch needs")
         conversion, model = declared.convert(module, inputs, named_inputs, dynamic, verify=verify)
         if conversion.in_forward is not None:

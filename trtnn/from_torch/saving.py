@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from trtnn.checkpoint import save
-from trtnn.errors import ArgumentError
+from trtnn.errors import ArgumentError, check_switches
 from trtnn.files import atomic_write
 from trtnn.modules.module import Module
 
@@ -27,6 +27,7 @@ def save_source(model: Module, path: str | os.PathLike[str], force: bool = False
     Raises:
         ArgumentError: the module was not converted, or a file is there.
     """
+    check_switches(force=force)
     path = Path(path)
     source = getattr(model, "source", None) if isinstance(model, Module) else None
     if not isinstance(source, str):

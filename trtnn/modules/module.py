@@ -14,7 +14,7 @@ import numpy as np
 
 from trtnn.arrays import is_torch
 from trtnn.dtypes import DType, as_dtype, float16, float32
-from trtnn.errors import ArgumentError, DTypeError, TrtnnError, UnsupportedError, nearest
+from trtnn.errors import ArgumentError, DTypeError, TrtnnError, UnsupportedError, check_switches, nearest
 from trtnn.graph.edges import call_module
 from trtnn.graph.failures import of_the_user
 from trtnn.graph.graph import current_graph
@@ -140,6 +140,7 @@ class Module:
             tensor: a Buffer, an array or a torch tensor that it starts with, or None.
             persistent: whether it is in the state dict.
         """
+        check_switches(persistent=persistent)
         if isinstance(tensor, np.ndarray) or is_torch(tensor):
             tensor = Buffer(tuple(tensor.shape), data=tensor)
         self._register(self._buffers, name, tensor, Buffer)
@@ -325,6 +326,7 @@ class Module:
         Raises:
             UnsupportedError: ``mode`` is True.
         """
+        check_switches(mode=mode)
         if mode:
             raise UnsupportedError("an engine does not train", "train with torch, and load the state dict")
         return self
@@ -436,6 +438,7 @@ class Module:
             StateDictError: names are missing or unexpected, or entries are wrongly shaped, no numbers or contradict
                 each other; with the first of each and their number. Or it is a checkpoint that holds a state dict.
         """
+        check_switches(strict=strict, assign=assign)
         return self._load(self._state(), state_dict, strict)
 
     def _load(self, own: Mapping[str, Parameter], state_dict: Mapping[str, Any], strict: bool) -> LoadResult:
@@ -522,9 +525,7 @@ class Module:
 
         walked = self._walk()
         check_is_filled(self, walked)
-        for name, value in (("fp16", fp16), ("fp16_attention", fp16_attention)):
-            if not isinstance(value, (bool, np.bool_)):
-                raise ArgumentError(f"{name} is True or False, not {value!r}")
+        check_switches(fp16=fp16, fp16_attention=fp16_attention)
         automatic = isinstance(fp32_modules, str) and fp32_modules == "auto"
         if automatic and not fp16:
             raise ArgumentError('fp32_modules="auto" says what stays in fp32 beside fp16', "pass fp16=True as well")

@@ -16,7 +16,7 @@ from trtnn.accuracy.choice import patterns as glob_paths
 from trtnn.accuracy.rounding import output_errors
 from trtnn.arrays import kept
 from trtnn.dtypes import DType, float8_e4m3fn, int8
-from trtnn.errors import ArgumentError, nearest, where
+from trtnn.errors import ArgumentError, check_switches, check_tolerance, nearest, where
 from trtnn.graph.placement import channel_ranges
 from trtnn.graph.precision import check_paths
 from trtnn.graph.quantization import BUFFERS, LEAST_SCALE, TOLERANCE, Placement, held_by, largest_of
@@ -116,14 +116,15 @@ def quantize(
         CheckpointError: the file of the calibration is damaged, or of another network.
         EngineError: a GPU is asked for, and there is none.
     """
+    check_switches(on_gpu=on_gpu)
+    check_switches(or_none=True, correct_bias=correct_bias, adaptive_rounding=adaptive_rounding)
     is_fp8 = dtype == "fp8"
     method = ("max" if is_fp8 else "mse") if method is None else method
     check_model(model)
     _check(samples, dtype, method, modules, skip, round_outputs, tolerance)
     automatic = modules if isinstance(modules, str) else None
     paths = None if isinstance(modules, str) else modules
-    correct_bias = is_fp8 if correct_bias is None else correct_bias
-    adaptive_rounding = is_fp8 if adaptive_rounding is None else adaptive_rounding
+    correct_bias, adaptive_rounding = (is_fp8 if x is None else x for x in (correct_bias, adaptive_rounding))
     weights = [(parameter, parameter.data) for parameter in model.parameters()]
     before = forget(model)
     first = _First(samples, _LOOKED_AT_AGAIN if automatic or correct_bias or adaptive_rounding else 0)
@@ -223,8 +224,8 @@ def _check(
     if skip is not None:
         check_paths(skip, "skip takes a list of module paths")
     check_paths(round_outputs, "round_outputs takes a list of module paths")
-    if tolerance is not None and not tolerance >= 0:
-        raise ArgumentError(f"a tolerance is not negative, as {tolerance} is")
+    if tolerance is not None:
+        check_tolerance(tolerance)
     if tolerance is not None and not isinstance(modules, str):
         raise ArgumentError(
             "a tolerance is of modules that are chosen by it", 'modules="auto" or modules="fastest" chooses them'

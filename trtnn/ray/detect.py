@@ -16,7 +16,7 @@ import numpy as np
 from trtnn.detector import Detector
 from trtnn.engine.engine import Engine
 from trtnn.engine.file import SUFFIXES
-from trtnn.errors import ArgumentError, BackendError, ImageError, TrtnnError
+from trtnn.errors import ArgumentError, BackendError, ImageError, TrtnnError, check_switches
 from trtnn.ray.columns import columns_of
 from trtnn.threads import processors
 from trtnn.vision import Detections
@@ -76,6 +76,7 @@ class Detect:
         readers: int | None = None,
         **thresholds: Any,
     ) -> None:
+        check_switches(reference=reference, fp16=fp16)
         if readers is not None and (not isinstance(readers, int) or readers < 1):
             raise ArgumentError(f"readers are a number of threads, 1 at least, not {readers!r}")
         share = processors_here()

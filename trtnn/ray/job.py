@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trtnn.digest import digest
-from trtnn.errors import ArgumentError, BackendError, TrtnnError
+from trtnn.errors import ArgumentError, BackendError, TrtnnError, check_switches
 from trtnn.files import atomic_write
 from trtnn.ray.detect import Detect, check_ray
 from trtnn.ray.places import files_at, is_local
@@ -118,6 +118,7 @@ class Job:
             ArgumentError: it holds the parts of another job, or something that no job wrote.
             BackendError: nobody answers at the address, or the cluster has no GPU.
         """
+        check_switches(force=force)
         manifest = json.dumps(self._manifest(), indent=1).encode()
         place = f"{self.root}/{_MANIFEST}"
         self._files.invalidate_cache()

@@ -14,7 +14,7 @@ from pathlib import Path
 from trtnn.detector import Detector
 from trtnn.engine.engine import Engine
 from trtnn.engine.metadata import class_names
-from trtnn.errors import ArgumentError, FileError
+from trtnn.errors import ArgumentError, FileError, check_switches
 from trtnn.files import file_name, make_folder
 from trtnn.triton.config import LABELS, PLAN, Service, detector_config, plan_config
 from trtnn.triton.text_format import Message, to_text
@@ -66,6 +66,7 @@ def write_repository(
             or something else that ``force`` does not replace either, a number is out of range, or the engine is no
             detector's.
     """
+    check_switches(with_detector=with_detector, force=force)
     name = name or file_name(str(engine.description.get("model", ""))) or "model"
     if not _NAME.fullmatch(name):
         raise ArgumentError(

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from trtnn.errors import ArgumentError, BackendError
+from trtnn.errors import ArgumentError, BackendError, check_switches
 from trtnn.files import atomic_write, check_writable
 from trtnn.viewer.facts import Facts
 
@@ -46,6 +46,7 @@ def write_page(path: str | os.PathLike[str] | None, make: Callable[[], list[Fact
         ArgumentError: the path cannot be written, or there is no browser to open; the page is written then.
         BackendError: a library is not installed.
     """
+    check_switches(open=open)
     page = Path(tempfile.mkdtemp(prefix="trtnn-")) / "page.html" if path is None else check_writable(path)
     _libraries()  # what is missing is told before the work
     text = render(make())

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trtnn.arrays import array_of_torch, is_torch
-from trtnn.errors import ArgumentError, DTypeError, ImageError, ShapeError, named
+from trtnn.errors import ArgumentError, DTypeError, ImageError, ShapeError, check_switches, named
 from trtnn.files import atomic_write
 from trtnn.vision.headers import Size, most_scans, scans_in, size_in_header
 from trtnn.vision.opencv import opencv
@@ -136,6 +136,7 @@ def find_images(
     Raises:
         ImageError: there is no image at all.
     """
+    check_switches(recursive=recursive)
     if not os.fspath(source):  # a Path would take it for the current folder
         raise ImageError("no picture at ''", "give a file, a folder or a glob")
     path = Path(source)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trtnn.errors import ArgumentError, nearest
+from trtnn.errors import ArgumentError, check_switches, nearest
 from trtnn.vision.anchor_maps import YOLOV5_RAW
 from trtnn.vision.detections import Detections
 from trtnn.vision.heads import (
@@ -50,6 +50,9 @@ class Pipeline:
     preprocessing: Preprocessing
     head: Head | None
     are_logits: bool = True
+
+    def __post_init__(self) -> None:
+        check_switches(are_logits=self.are_logits)
 
     def preprocess(
         self, images: Iterable[npt.ArrayLike], size: int | Size, dtype: npt.DTypeLike = np.float32, **options: Any

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trtnn.errors import ArgumentError, ShapeError
+from trtnn.errors import ArgumentError, ShapeError, check_switches
 from trtnn.vision.detections import Detections
 from trtnn.vision.placing import Placement
 from trtnn.vision.rows import BOXES, pick
@@ -55,6 +55,7 @@ def non_max_suppression(
         ShapeError: ``prediction`` of another shape.
         ArgumentError: a threshold outside 0..1, or a maximum below 1.
     """
+    check_switches(objectness=objectness)
     prediction, first = np.asarray(prediction), 5 if objectness else 4
     if prediction.ndim != 3 or prediction.shape[2] <= first:
         raise ShapeError(
@@ -95,8 +96,7 @@ def check_thresholds(**thresholds: Any) -> None:
             if isinstance(value, str | bytes) or not (value is None or isinstance(value, Iterable)):
                 raise ArgumentError("classes are a list of indices, or None for all", f"received: {value!r}")
         elif name in ("agnostic", "multi_label"):
-            if not isinstance(value, bool | np.bool_):
-                raise ArgumentError(f"{name} is True or False", f"received: {value!r}")
+            check_switches(**{name: value})
         elif name.startswith("max_"):
             if not _is_number(value, numbers.Integral) or value < 1:
                 raise ArgumentError(f"{name} must be 1 or more", f"received: {value!r}")
