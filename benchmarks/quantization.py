@@ -26,11 +26,11 @@ from torch import nn
 
 import trtnn
 from trtnn import modules
+from trtnn.accuracy.sites import Sites
 from trtnn.examples.digits import WEIGHTS
 from trtnn.examples.digits.evaluate import measure
 from trtnn.examples.digits.scenes import make_scene, training_source, validation_set
 from trtnn.models import from_state_dict
-from trtnn.quantization.sites import Sites
 
 sys.path.append(str(Path(__file__).parents[1]))
 CALIBRATION, BATCH, SIZE_PX = 256, 4, 320

@@ -68,8 +68,10 @@ def trace(
     checked = check_metadata(metadata or {})
     merged, profiles = merge_profiles(inputs)
 
-    def write(precision: Precision, into_sums: bool = True, for_kernels: bool = True) -> Graph:
-        if not declared:
+    def write(
+        precision: Precision, into_sums: bool = True, for_kernels: bool = True, quantised: bool = True
+    ) -> Graph:
+        if not declared or not quantised:
             return write_layers(precision, None)
         from trtnn.graph.placement import check_folded, place
 
@@ -110,7 +112,8 @@ class Network:
     Attributes:
         graph: the definition and all it needs.
         retrace: writes the graph in another precision; ``into_sums=False`` rounds nothing but what modules declare, and
-            ``for_kernels=False`` writes each layer once, see :func:`trtnn.graph.placement.place`.
+            ``for_kernels=False`` writes each layer once, see :func:`trtnn.graph.placement.place`;
+            ``quantised=False`` rounds nothing.
         metadata: JSON values that go into the engine file.
     """
 

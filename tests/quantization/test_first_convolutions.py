@@ -13,9 +13,9 @@ from tests.helpers import ONE_TARGET, layers
 from tests.quantization.networks import Block, filled, images
 from trtnn import functional as F
 from trtnn import modules
+from trtnn.accuracy.sites import Sites
 from trtnn.modules import BatchNorm2d, Conv2d, Conv3d, Module, ReLU, Sequential, SiLU
 from trtnn.quantization.choosing import Speed
-from trtnn.quantization.sites import Sites
 
 SHAPE = (2, 3, 16, 16)
 

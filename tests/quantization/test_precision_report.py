@@ -7,8 +7,10 @@ import pytest
 
 import trtnn
 from tests.helpers import message_of
-from tests.quantization.networks import detector, images, quantize
+from tests.quantization.networks import Block, detector, filled, images, quantize
+from trtnn import functional as F
 from trtnn.errors import ArgumentError, ShapeError
+from trtnn.modules import Conv2d, Module
 from trtnn.quantization.choosing import Speed, not_faster
 from trtnn.quantization.quantizing import _left_out, forget
 
@@ -92,6 +94,69 @@ def test_what_is_left_as_it_is_stays_so_by_what_a_report_suggests(dtype):
         detector(), samples, dtype, skip=report.suggested_skip(most), adaptive_rounding=False, correct_bias=False
     )
     assert 0 < rms(np.stack([less.trace().run(x) for x in samples]) - plain, plain) <= most * 1.1
+
+
+def scales_of(model) -> dict[str, np.ndarray]:
+    return {name: array for name, array in model.state_dict().items() if name.endswith(("_scale", "quant_max"))}
+
+
+@pytest.mark.parametrize(
+    "skip",
+    [
+        ("stem.bn",), ("second.act",), ("stem.bn", "second.conv"), ("second.conv", "join.conv"), ("stem",),
+        ("head", "second.act"),
+    ],
+)  # fmt: skip
+def test_an_output_that_was_left_as_it_is_stays_so(skip):
+    """What a sum reads, and what is rounded before an activation, are modules of their own."""
+    samples = images(3, *SHAPE)
+    model = quantize(detector(), samples, skip=skip)
+    report = model.trace().precision_report(samples)
+    suggested = report.suggested_skip(report.errors["output"] * 1.01)
+    assert set(suggested).isdisjoint({row.path for row in report.modules})
+    again = quantize(detector(), samples, skip=suggested)
+    expected, received = scales_of(model), scales_of(again)
+    assert received.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(received[name], array)
+    assert set(suggested) < set(report.suggested_skip(report.errors["output"] * 0.5))
+
+
+class Branches(Module):
+    """A sum of two that are both read in int8, until what reads the one beside it is left as it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inputs = {"x": (1, 8, 16, 16)}
+        self.stem, self.a, self.b, self.c = (Block(8, 8) for _ in range(4))
+        self.head = Conv2d(16, 6, 1)
+
+    def forward(self, x):
+        x = self.stem(x)
+        y = self.a(x)
+        return self.head(F.cat([self.c(x + y), self.b(y)], 1))
+
+
+def test_what_is_rounded_since_another_is_left_can_be_left_as_well():
+    samples = images(3, 1, 8, 16, 16)
+    assert "a.act.output_scale" not in scales_of(quantize(filled(Branches()), samples))
+    model = quantize(filled(Branches()), samples, skip=["b"])
+    assert "a.act.output_scale" in scales_of(model)
+    report = model.trace().precision_report(samples)
+    alone = {row.path: row.error for row in report.modules}
+    assert "a.act" in alone
+    suggested = report.suggested_skip(alone["c.conv"])
+    assert {"a.act", "b.conv"} <= set(suggested)
+    assert "c.conv" not in suggested
+    less = quantize(filled(Branches()), samples, skip=suggested)
+    assert {name.rpartition(".")[0] for name in scales_of(less)} == alone.keys() - set(suggested)
+    plain = np.stack([filled(Branches()).trace().run(x) for x in samples])
+    tolerance = report.errors["output"] * 0.4
+    chosen = quantize(filled(Branches()), samples, modules="auto", tolerance=tolerance)
+    assert scales_of(chosen)
+    assert 0 < rms(np.stack([chosen.trace().run(x) for x in samples]) - plain, plain) <= tolerance
+    words = message_of(ArgumentError, lambda: quantize(filled(Branches()), samples, skip=["a.bn"]))
+    assert words.startswith("skip names 'a.bn', which is nothing that can be quantised\n  near: a.conv\n")
 
 
 def test_bad_input():

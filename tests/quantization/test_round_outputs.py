@@ -31,6 +31,10 @@ class Shared(Module):
 SKIP = ["last", "head"]
 
 
+def scaled(model: Module) -> set[str]:
+    return {name.rpartition(".")[0] for name, _ in model.named_buffers() if name.endswith("_scale")}
+
+
 def again(model: Module) -> list[str]:
     graph = model.trace().graph
     return [name for i in range(graph.definition.num_layers) if "again" in (name := graph.definition.get_layer(i).name)]
@@ -91,9 +95,11 @@ def test_modules_that_are_chosen_leave_an_output_and_not_the_layers_in_its_modul
     x.flat[0] = 127
     how = {"method": "max", "skip": ["head"], "round_outputs": ["before"]}
     assert quantize(model, [x / 127], **how).before.act.output_scale is not None
-    quantize(model, [x / 127], modules="auto", tolerance=1e-3, **how)
-    scales = {name.rpartition(".")[0] for name, _ in model.named_buffers() if name.endswith("_scale")}
-    assert scales == {"before.conv", "down"}
+    suggested = model.trace().precision_report([x / 127]).suggested_skip(1e-3)
+    assert set(suggested) == {"head", "before.act"}
+    for more in ({"modules": "auto", "tolerance": 1e-3}, {"skip": suggested}):
+        quantize(model, [x / 127], **{**how, **more})
+        assert scaled(model) == {"before.conv", "down"}
 
 
 def test_what_no_quantised_layer_reads_is_refused():

@@ -11,10 +11,11 @@ import torch
 
 from trtnn.accuracy.deviation import Deviation, warn_of_never_finite
 from trtnn.accuracy.module_report import ModuleReport
+from trtnn.accuracy.sites import left_as_they_are
 from trtnn.errors import ArgumentError, check_tolerance
 from trtnn.graph.definition import read_layers
 from trtnn.graph.graph import Graph
-from trtnn.graph.placement import Edges, multiplications
+from trtnn.graph.precision import Precision
 from trtnn.graph.quantization import Placement
 from trtnn.progress import progress_bar
 from trtnn.reference.interpreter import Interpreter, Results, Step, run_step
@@ -49,7 +50,6 @@ class RoundingTrials:
 
     Attributes:
         paths: of the modules that round something, in the network's order.
-        left: the paths of those that could be quantised, and are not.
         together: see :class:`trtnn.graph.quantization.Placement`.
     """
 
@@ -70,9 +70,6 @@ class RoundingTrials:
                 if (layer.name, place) in placement.owners:
                     self._owners[index, place] = placement.owners[layer.name, place]
         self.paths = tuple(dict.fromkeys(self._owners.values()))
-        edges = Edges(graph)
-        could = dict.fromkeys(edges.layers[index].path for index, _ in multiplications(graph, edges))
-        self.left = tuple(path for path in could if path not in placement.modules)
         self._true = [self.run_true(sample) for sample in samples]
         warn_of_never_finite(self._true)
 
@@ -161,6 +158,7 @@ class PrecisionReport(ModuleReport):
     errors: dict[str, float]
     samples: int
     _trials: RoundingTrials = field(repr=False, compare=False)
+    _left: tuple[str, ...] = field(repr=False, compare=False)  # could be quantised, and are not
     _caption = "What quantisation does to a network"
     _header = ("type", "error alone", "share")
     _all = "all of them"
@@ -209,7 +207,7 @@ class PrecisionReport(ModuleReport):
                 if enough(skipped - {path}):
                     skipped.remove(path)
         paths = (path for path in self._trials.paths if self._trials.together.get(path, path) in skipped)
-        return *self._trials.left, *paths
+        return *self._left, *paths
 
 
 def output_errors(network: Network, samples: Sequence[Inputs]) -> dict[str, float]:
@@ -221,14 +219,18 @@ def output_errors(network: Network, samples: Sequence[Inputs]) -> dict[str, floa
 def make_precision_report(network: Network, samples: Sequence[Inputs]) -> PrecisionReport:
     """Return the report of a network; see :meth:`trtnn.Network.precision_report`."""
     graph = measured(network)
-    types = {} if graph.placement is None else graph.placement.modules
+    placement = graph.placement or Placement()
+    types = placement.modules
     if not types:
         raise ArgumentError("no module of this network is quantised", "trtnn.quantize(model, samples) first")
     with progress_bar("measuring quantisation", (len(types) + 1) * len(samples)) as advance:
         trials = RoundingTrials(graph, samples, advance)
         alone = {path: max(trials.errors((path,)).values()) for path in trials.paths}
         errors = trials.errors(trials.paths)
+    plain = network.retrace(Precision(), quantised=False)
+    plain.free_arrays_with_it()
+    left = left_as_they_are(plain, placement)
     total = sum(error**2 for error in alone.values()) or 1.0
     shares = {path: error**2 / total if math.isfinite(total) else math.nan for path, error in alone.items()}
     rows = [PrecisionRow(path, types[path].name, error, shares[path]) for path, error in alone.items()]
-    return PrecisionReport(tuple(sorted(rows, key=lambda row: -row.error)), errors, len(samples), trials)
+    return PrecisionReport(tuple(sorted(rows, key=lambda row: -row.error)), errors, len(samples), trials, left)

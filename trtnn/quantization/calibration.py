@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from trtnn.accuracy.sites import Sites
 from trtnn.build.fingerprint import fingerprint
 from trtnn.digest import digest
 from trtnn.engine.engine import check_gpu
@@ -21,7 +22,6 @@ from trtnn.graph.definition import read_layers
 from trtnn.network import Network
 from trtnn.progress import progress_bar
 from trtnn.quantization.ranges import Seen
-from trtnn.quantization.sites import Sites
 from trtnn.reference.interpreter import Interpreter, Results, Step, run_step
 from trtnn.shapes.spec import TensorSpec
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import torch
 
+from trtnn.accuracy.sites import Site, Sites
 from trtnn.checkpoint import load
 from trtnn.errors import ArgumentError, CheckpointError, listed, nearest, where
 from trtnn.graph.placement import Edges, channel_ranges, is_relu
@@ -22,7 +23,6 @@ from trtnn.modules.state import as_array
 from trtnn.quantization.found import Found, other_type, positive
 from trtnn.quantization.onnx_scales import read_onnx
 from trtnn.quantization.quantizing import DTYPES, buffer, check_model, forget, held_range, least_range, restore
-from trtnn.quantization.sites import Site, Sites
 from trtnn.threads import without_warnings
 
 M = TypeVar("M", bound=Module)

@@ -14,6 +14,7 @@ import numpy as np
 
 from trtnn.accuracy.choice import patterns as glob_paths
 from trtnn.accuracy.rounding import output_errors
+from trtnn.accuracy.sites import Site, Sites
 from trtnn.arrays import kept
 from trtnn.dtypes import DType, float8_e4m3fn, int8
 from trtnn.errors import ArgumentError, check_switches, check_tolerance, nearest, where
@@ -26,7 +27,6 @@ from trtnn.parameter import Buffer
 from trtnn.quantization.calibration import Calibration
 from trtnn.quantization.choosing import engine_speed, not_faster
 from trtnn.quantization.ranges import METHODS
-from trtnn.quantization.sites import Site, Sites
 from trtnn.quantization.weights import correct_biases, round_adaptively
 
 M = TypeVar("M", bound=Module)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from trtnn.accuracy.choice import patterns
+from trtnn.dtypes import int8
 from trtnn.errors import ArgumentError, nearest
 from trtnn.graph.graph import Graph
 from trtnn.graph.placement import WITH_KERNEL, Edges, LayerEdges, is_narrow, is_relu, multiplications
+from trtnn.graph.quantization import Placement
 
 _POINTWISE = ("ACTIVATION", "ELEMENTWISE", "SCALE")
-_CAN = "is nothing that can be quantised"
 _GIVES = "gives nothing that a quantised layer reads"
 
 
@@ -74,16 +77,14 @@ class Sites:
         self._int8 = int8
         possible = dict(self._read())
         self._choose(possible)
-        behind = [path for path in self.outputs.values() if path not in possible]
-        skipped = _named([*possible, *behind], skip, "skip")
-        wanted = possible.keys() if paths is None else _named(possible, paths, "modules")
-        whole = _named(dict(self._read_by_sites()).values(), rounded, "round_outputs", _GIVES)
+        whole = _named(dict(self._read_by_sites()).values(), rounded, "round_outputs", possible, _GIVES)
+        skipped = _named(dict.fromkeys([*possible, *self._could_be_rounded(), *whole]), skip, "skip", possible)
+        wanted = possible.keys() if paths is None else _named(possible, paths, "modules", possible)
         self._choose({path: site for path, site in possible.items() if path in wanted and path not in skipped})
         if not self.by_path:
             raise ArgumentError("nothing is left to quantise", *_that_can(possible))
-        self.outputs = {name: path for name, path in self.outputs.items() if path not in skipped}
         self.outputs |= {name: path for name, path in self._shared() if path in whole}
-        self.outputs = {name: path for name, path in self.outputs.items() if path not in kept}
+        self.outputs = {name: path for name, path in self.outputs.items() if path not in {*skipped, *kept}}
         self._root = self._join()
         self.follows = dict(self._before_clips())
 
@@ -145,6 +146,14 @@ class Sites:
         for name, path in self._read_by_sites():
             if name not in self._flowing:
                 yield name, path
+
+    def _could_be_rounded(self) -> Iterator[str]:
+        """Yield the modules whose output may be rounded, whatever else is chosen: what is left out may demand more."""
+        yield from self.outputs.values()
+        makers = self._makers() if self._int8 else {}
+        for index, edge in enumerate(self._edges.layers):
+            if self._edges.is_sum(index):
+                yield from (makers[name] for name in edge.reads if name in makers)
 
     def group(self, name: str) -> str:
         """Return the name that stands for all tensors which share a scale with this one."""
@@ -318,6 +327,22 @@ class Sites:
         return root
 
 
+def left_as_they_are(graph: Graph, placement: Placement) -> tuple[str, ...]:
+    """Return the paths of the modules that could be quantised with the others, and are not: what ``skip`` would name.
+
+    Args:
+        graph: traced in fp32 and without quantisation.
+        placement: what is quantised of the network.
+    """
+    is_int8 = any(dtype is int8 for dtype in placement.modules.values())
+    left: list[str] = []
+    outputs: Collection[str] = ()
+    with suppress(ArgumentError):  # nothing that multiplies is there, or quantised
+        left = [path for path in Sites(graph, int8=is_int8).by_path if path not in placement.modules]
+        outputs = Sites(graph, None, patterns(left), is_int8).outputs.values()
+    return tuple(dict.fromkeys([*left, *(path for path in outputs if path not in placement.modules)]))
+
+
 def _has_planes(kind: str, layer: Any) -> bool:
     """Whether a layer is a convolution over all channels of two dimensions."""
     if kind == "CONVOLUTION":
@@ -348,12 +373,19 @@ def tensors_of(site: Site) -> list[str]:
     return [*inputs, *(name for product in site.products for name in product)]
 
 
-def _named(possible: Collection[str], patterns: Sequence[str], argument: str, lacks: str = _CAN) -> set[str]:
+def _named(
+    known: Collection[str],
+    patterns: Sequence[str],
+    argument: str,
+    possible: Collection[str],
+    lacks: str = "is nothing that can be quantised",
+) -> set[str]:
+    """Return those of some paths that patterns name; an error lists the possible ones."""
     named: set[str] = set()
     for pattern in patterns:
-        inside = {path for path in possible if any(fnmatch.fnmatchcase(holder, pattern) for holder in _holders(path))}
+        inside = {path for path in known if any(fnmatch.fnmatchcase(holder, pattern) for holder in _holders(path))}
         if not inside:
-            near = nearest(pattern, possible, most=3)
+            near = nearest(pattern, known, most=3)
             raise ArgumentError(f"{argument} names {pattern!r}, which {lacks}", *near, *_that_can(possible))
         named |= inside
     return named
