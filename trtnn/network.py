@@ -68,9 +68,7 @@ def trace(
     checked = check_metadata(metadata or {})
     merged, profiles = merge_profiles(inputs)
 
-    def write(
-        precision: Precision, into_sums: bool = True, for_kernels: bool = True, quantised: bool = True
-    ) -> Graph:
+    def write(precision: Precision, into_sums: bool = True, for_kernels: bool = True, quantised: bool = True) -> Graph:
         if not declared or not quantised:
             return write_layers(precision, None)
         from trtnn.graph.placement import check_folded, place
