@@ -1002,6 +1002,47 @@ def test_on_paper_nothing_is_cut_off_or_lies_above_other_things(open_page, theme
     assert page.evaluate("document.documentElement.dataset.theme") == theme
 
 
+def test_on_paper_the_graph_is_pictures_that_a_page_holds(open_page):
+    """One that is longer leaves the page before it empty; together they are the graph, and no layer is cut."""
+    page = open_page(chain(60, lambda index: f"m{index}"), width=1600)
+    (whole,) = boxes_of(page)
+    page.set_viewport_size({"width": 700, "height": 960})  # of A4 and letter paper within margins of a centimetre
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    parts = boxes_of(page)
+    assert len(parts) > 3
+    heights = [box["height"] for box in page.locator("#graph svg").evaluate_all(MEASURE)]
+    assert max(heights) <= 0.88 * 960
+    assert min(heights[:-1]) > 300
+    for above, below in itertools.pairwise(parts):
+        assert below[1] == pytest.approx(above[1] + above[3])
+    assert parts[0][1] == pytest.approx(whole[1])
+    assert parts[-1][1] + parts[-1][3] == pytest.approx(whole[1] + whole[3])
+    for left, _, width, _ in parts:
+        assert (left, width) == pytest.approx((whole[0], whole[2]))
+    rows = (
+        page.locator("#graph svg")
+        .first.locator(".node rect")
+        .evaluate_all("rects => rects.map((rect) => rect.getBBox()).map((box) => [box.y, box.y + box.height])")
+    )
+    assert len(rows) >= 60
+    for top, bottom in rows:
+        assert sum(y <= top and bottom <= y + height for _, y, _, height in parts) == 1
+    for place in ("#controls", "#map-keys", "#details", ".tools"):  # of no use on paper
+        assert not page.locator(place).first.is_visible()
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert boxes_of(page) == [whole]
+
+
+MEASURE = "pictures => pictures.map((one) => one.getBoundingClientRect())"
+
+
+def boxes_of(page) -> list[list[float]]:
+    """The part of the graph that each of its pictures shows: left, top, width, height."""
+    texts = page.locator("#graph svg").evaluate_all("pictures => pictures.map((one) => one.getAttribute('viewBox'))")
+    return [[float(number) for number in text.split()] for text in texts]
+
+
 def test_without_scripts_the_page_says_why_it_is_empty(chromium, network, tmp_path):
     path = network.view(tmp_path / "page.html")
     context = chromium.new_context(java_script_enabled=False, offline=True)

@@ -79,6 +79,7 @@ function weightParts(row) {
 
 function drawDetails() {
   const entry = state.selected, body = document.getElementById("details-body");
+  document.getElementById("details").classList.toggle("nothing", !entry);
   document.getElementById("details-title").textContent = entry ? nameOf(entry) : "Nothing is selected";
   if (!entry) {
     body.replaceChildren(element("p", { class: "hint" }, "Click an area, a node or a line, or search."));

@@ -210,6 +210,28 @@ function markNodes() {
   }
 }
 
+// On paper the graph is as many pictures as it takes pages: a picture that is longer than a page leaves the one before it empty, and is cut
+// through layers. Pages are 1.3 times as high as wide at least, and the first has the heading.
+function partGraph() {
+  const svg = document.querySelector("#graph svg");
+  if (!svg) return;
+  const { x: left, y: top, width, height } = svg.viewBox.baseVal, bottom = top + height, most = 1.1 * Math.max(width, 700);
+  const ends = [...svg.querySelectorAll(".node rect")].map((rect) => rect.getBBox()).map(({ y, height }) => [y, y + height]);
+  const made = [];
+  for (let from = top; from < bottom;) {
+    let to = from + most >= bottom ? bottom : from + most;
+    const through = () => ends.filter(([above, below]) => above < to && to < below).map(([above]) => above - 4);
+    for (let cut = through(); cut.length && Math.min(...cut) > from + most / 2; cut = through()) to = Math.min(...cut);
+    const picture = svg.cloneNode(true);
+    picture.setAttribute("viewBox", `${left} ${from} ${width} ${to - from}`);
+    picture.setAttribute("width", width);
+    picture.setAttribute("height", to - from);
+    made.push(picture);
+    from = to;
+  }
+  document.getElementById("graph").replaceChildren(...made);
+}
+
 function zoomGraph(factor) {
   zoom = Math.min(3, Math.max(0.2, zoom * factor));
   const svg = document.querySelector("#graph svg");

@@ -100,18 +100,19 @@ function start() {
   fromHash();
 }
 
-// Paper is white, and has all lines of the table.
+// Paper is white, has all lines of the table, and the graph in parts.
 function watchPrinting() {
   const root = document.documentElement;
   addEventListener("beforeprint", () => {
     isPrinting = true;
     if (root.dataset.theme === "dark") { root.dataset.theme = "light"; drawAll(); } else drawLines();
+    partGraph();
   });
   addEventListener("afterprint", () => {
     const printed = root.dataset.theme;
     isPrinting = false;
     setTheme();
-    if (root.dataset.theme !== printed) drawAll(); else drawLines();
+    if (root.dataset.theme !== printed) drawAll(); else { drawLines(); drawGraph(); }
   });
 }
 
