@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from tests.helpers import message_of
 from trtnn.errors import ArgumentError, BackendError, DTypeError, ShapeError
@@ -336,3 +337,58 @@ def test_classes_that_are_no_indices_are_not_rounded(classes, received):
     words = message_of(DTypeError, Detections, BOXES[:2], [1, 1], classes)
     assert words == f"classes are whole numbers, the indices of classes\n  received: {received}"
     assert Detections(BOXES[:2], [1, 1], np.float32([0, 3])).classes.tolist() == [0, 3]
+
+
+# -- what is given in torch tensors, lists and dicts ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("value", [False, True])
+def test_masks_of_torch_pick_as_those_of_numpy(three, count, value):
+    """One of a single bool is an index to NumPy: nothing picked was the first of them."""
+    some = three[:count]
+    mask = torch.full((count,), value)
+    assert some[mask] == some[mask.numpy()]
+    assert len(some[mask]) == count * value
+    np.testing.assert_array_equal(some.masks[mask], np.asarray(some.masks)[mask.numpy()])
+    assert three[torch.tensor([2, 0])] == three[[2, 0]]
+    assert three[torch.tensor(1)] == three[1]
+
+
+@pytest.mark.parametrize("index", [None, True, np.array([[0]])], ids=str)
+def test_an_index_is_of_one_dimension(two, index):
+    assert message_of(ShapeError, lambda: two[index]).startswith("an index picks along one dimension\n  received: ")
+
+
+def test_tensors_of_any_type_are_taken(two):
+    tensors = [torch.tensor(value) for value in (two.boxes, two.scores, two.classes)]
+    assert Detections(tensors[0].bfloat16(), tensors[1].half(), tensors[2].int()) == two
+    assert Detections(tensors[0].requires_grad_(), tensors[1].double(), tensors[2].float()) == two
+
+
+@pytest.mark.parametrize(
+    ("more", "kind", "words"),
+    [
+        ({"boxes": [["1", "2", "3", "4"]]}, DTypeError, "boxes are numbers\n  received: <U1"),
+        ({"boxes": [[1, 2, 3, None]]}, DTypeError, "boxes are numbers\n  received: object"),
+        ({"boxes": [[1, 2, 3, 4j]]}, DTypeError, "boxes are numbers\n  received: complex128"),
+        ({"boxes": [[1, 2, 3, 4], [1, 2]]}, ShapeError, "boxes are an array of numbers\n  "),
+        ({"scores": ["high"]}, DTypeError, "scores are numbers\n  received: <U4"),
+        ({"keypoints": [[["1", "2"]]]}, DTypeError, "key points are numbers\n  received: <U1"),
+        ({"rotated": [["1"] * 5]}, DTypeError, "rotated boxes are numbers\n  received: <U1"),
+    ],
+)
+def test_what_is_no_number_is_told(more, kind, words):
+    given = {"boxes": [[1, 2, 3, 4]], "scores": [1], "classes": [0], **more}
+    assert message_of(kind, Detections, **given).startswith(words)
+
+
+def test_names_in_a_dict_are_by_index(two):
+    image = np.zeros((9, 9, 3), np.uint8)
+    assert [row["label"] for row in two.to_dict({1: "dog", 0: "cat", 7: "cow"})["detections"]] == ["dog", "cat"]
+    assert "class 1 has no name: there are 2 labels" in message_of(ArgumentError, two.to_dict, {0: "cat", 2: "dog"})
+    listed, by_index, other = (
+        two[:].found_in(image, names) for names in (["cat", "dog"], {1: "dog", 0: "cat"}, {0: "cat", 1: "bird"})
+    )
+    assert len(Detections.merge([listed, by_index])) == 4
+    assert "class 1 is 'dog' and 'bird'" in refused([listed, by_index, other])

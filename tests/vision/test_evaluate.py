@@ -4,7 +4,7 @@ import io
 import numpy as np
 import pytest
 
-from trtnn.errors import ArgumentError, ShapeError
+from trtnn.errors import ArgumentError, DTypeError, ShapeError
 from trtnn.vision import Detections, mean_average_precision
 
 SQUARE = [0, 0, 10, 10]
@@ -136,3 +136,17 @@ def test_what_does_not_fit_is_named():
         mean_average_precision([found()] * 2, [([], []), ([SQUARE], [0, 1])])
     with pytest.raises(ArgumentError, match="the ground truth has no boxes"):
         mean_average_precision([found((SQUARE, 0.9, 0))], [([], [])])
+
+
+def test_detections_may_be_the_truth():
+    truth = found((SQUARE, 0.1, 0), ([20, 0, 30, 10], 0.2, 1))
+    detections = found((SQUARE, 0.9, 0), ([20, 0, 30, 7.2], 0.7, 1))
+    expected = mean_average_precision([detections], [(truth.boxes, truth.classes)])
+    received = mean_average_precision([detections], [truth])
+    assert (received.map50, received.map50_95) == (expected.map50, expected.map50_95)
+    assert received.map50 == 1
+    for one in ((detections, [truth]), ([detections], truth)):
+        with pytest.raises(ArgumentError, match=r"are lists, of every picture\n  received: one; \[it\] is a list"):
+            mean_average_precision(*one)
+    with pytest.raises(DTypeError, match=r"classes are whole numbers.*\n  received: 0\.5"):
+        mean_average_precision([detections], [([SQUARE], [0.5])])

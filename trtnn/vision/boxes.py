@@ -3,11 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from trtnn.errors import ShapeError
+from trtnn.arrays import array_of_torch, is_torch
+from trtnn.errors import DTypeError, ShapeError
+
+
+def floats(name: str, values: Any) -> np.ndarray:
+    """Return numbers as float32: an array, a torch tensor or lists of them, and those in float32 as they are.
+
+    Raises:
+        ShapeError: lists are of other lengths than those beside them.
+        DTypeError: they are no real numbers.
+    """
+    try:
+        array = array_of_torch(values.detach()) if is_torch(values) else np.asarray(values)
+    except ValueError as error:
+        raise ShapeError(f"{name} are an array of numbers", str(error)) from None
+    if array.dtype.kind not in "biuf" and array.size:
+        raise DTypeError(f"{name} are numbers", f"received: {array.dtype}")
+    return np.asarray(array, np.float32)
+
+
+def class_indices(classes: Any) -> np.ndarray:
+    """Return the indices of classes, (n,) int64; other types hold whole numbers too, as a row of an output does.
+
+    Raises:
+        DTypeError: one is no whole number.
+    """
+    array = np.asarray(classes)
+    if array.dtype == np.int64:
+        return array
+    with np.errstate(invalid="ignore"):  # of NaN
+        whole = np.asarray(array, np.int64) if array.dtype.kind in "biuf" or not array.size else None
+    if whole is None or not (whole == array).all():
+        received = array.dtype if whole is None else array[whole != array].flat[0]
+        raise DTypeError("classes are whole numbers, the indices of classes", f"received: {received}")
+    return whole
+
+
+def places_of(index: Any, count: int) -> np.ndarray:
+    """Return which of so many an index picks as an array's first axis does: a number, or (k,).
+
+    A torch tensor of one bool is a mask, too: NumPy takes it for the number 0 or 1.
+
+    Raises:
+        ShapeError: it has several dimensions.
+        IndexError: as NumPy's.
+    """
+    picked = np.arange(count)[array_of_torch(index) if is_torch(index) else index]
+    if picked.ndim > 1:
+        raise ShapeError("an index picks along one dimension", f"received: {index!r:.100}")
+    return picked
 
 
 def check_boxes(boxes: npt.ArrayLike) -> np.ndarray:

@@ -6,14 +6,14 @@ import importlib
 import itertools
 import math
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, overload
 
 import numpy as np
 
-from trtnn.errors import ArgumentError, BackendError, DTypeError, ShapeError, named
-from trtnn.vision.boxes import check_boxes
+from trtnn.errors import ArgumentError, BackendError, ShapeError, named
+from trtnn.vision.boxes import check_boxes, class_indices, floats, places_of
 from trtnn.vision.masks import Masks
 from trtnn.vision.placing import Placement, Size
 from trtnn.vision.rotated import check_rotated, corners_of
@@ -70,7 +70,7 @@ class Detections:
 
     Raises:
         ShapeError: the arrays do not fit together.
-        DTypeError: classes are no whole numbers.
+        DTypeError: they are no numbers, or classes no whole ones.
     """
 
     boxes: np.ndarray
@@ -84,9 +84,9 @@ class Detections:
         def put(name: str, value: object) -> None:
             object.__setattr__(self, name, value)
 
-        put("boxes", np.asarray(check_boxes(self.boxes), np.float32))
-        put("scores", np.asarray(self.scores, np.float32))
-        put("classes", _whole(self.classes))
+        put("boxes", check_boxes(floats("boxes", self.boxes)))
+        put("scores", floats("scores", self.scores))
+        put("classes", class_indices(self.classes))
         if not self.scores.shape == self.classes.shape == (len(self.boxes),):
             raise ShapeError(
                 "detections need one score and one class for every box",
@@ -96,14 +96,14 @@ class Detections:
         if self.masks is not None and not isinstance(self.masks, Masks):
             put("masks", Masks.of_array(self.masks))
         if self.keypoints is not None:
-            put("keypoints", np.asarray(self.keypoints, np.float32))
+            put("keypoints", floats("key points", self.keypoints))
             if self.keypoints.ndim != 3 or self.keypoints.shape[2] not in (2, 3):
                 raise ShapeError(
                     "key points have the shape (n, points, 3): x, y and visibility, or (n, points, 2)",
                     f"received: {self.keypoints.shape}",
                 )
         if self.rotated is not None:
-            put("rotated", np.asarray(check_rotated(self.rotated), np.float32))
+            put("rotated", check_rotated(floats("rotated boxes", self.rotated)))
         for name in _MORE:
             value = getattr(self, name)
             if value is not None and len(value) != len(self):
@@ -225,7 +225,7 @@ class Detections:
     @overload
     def __getitem__(self, index: slice | Sequence[int] | np.ndarray) -> Detections: ...
     def __getitem__(self, index: Any) -> Detection | Detections:
-        picked = np.arange(len(self))[index]
+        picked = places_of(index, len(self))
         if picked.ndim == 0:
             return Detection(
                 tuple(self.boxes[picked].tolist()), self.scores[picked].item(), self.classes[picked].item()
@@ -311,19 +311,6 @@ class Detections:
 _MORE = ("masks", "keypoints", "rotated")  # what there is for some tasks alone
 
 
-def _whole(classes: Any) -> np.ndarray:
-    """Return the indices of classes, (n,) int64; other types hold whole numbers too, as a row of an output does."""
-    array = np.asarray(classes)
-    if array.dtype == np.int64:
-        return array
-    with np.errstate(invalid="ignore"):  # of NaN
-        whole = np.asarray(array, np.int64) if array.dtype.kind in "biuf" or not array.size else None
-    if whole is None or not (whole == array).all():
-        received = array.dtype if whole is None else array[whole != array].flat[0]
-        raise DTypeError("classes are whole numbers, the indices of classes", f"received: {received}")
-    return whole
-
-
 def _joined(name: str, given: Sequence[Detections]) -> Any:
     """Return an attribute of some tasks of several detections behind each other, None where none has it.
 
@@ -369,9 +356,10 @@ def _common_origin(given: Sequence[Detections]) -> _Found:
         )
     named_alike: Sequence[str] | None = None
     for labels in (origin.labels for origin in origins if origin.labels is not None):
-        if named_alike is not None and labels is not named_alike and list(labels) != list(named_alike):
-            place = next(i for i, pair in enumerate(itertools.zip_longest(named_alike, labels)) if len({*pair}) > 1)
-            names = [repr(each[place]) if place < len(each) else "none" for each in (named_alike, labels)]
+        both = () if named_alike is None or labels is named_alike else (_by_index(named_alike), _by_index(labels))
+        if both and both[0] != both[1]:
+            place = min(i for i in {**both[0], **both[1]} if both[0].get(i) != both[1].get(i))
+            names = [repr(each[place]) if place in each else "none" for each in both]
             raise ArgumentError(
                 "detections whose classes have other names cannot be joined: their indices mean others",
                 f"received: class {place} is {names[0]} and {names[1]}",
@@ -382,6 +370,10 @@ def _common_origin(given: Sequence[Detections]) -> _Found:
     images = {id(reference()) if reference else None for reference in references}
     image = references[0] if len(images) == 1 else None
     return _Found(image, next(iter(sizes), None), named_alike)
+
+
+def _by_index(labels: Sequence[str] | Mapping[int, str]) -> dict[int, str]:
+    return dict(labels) if isinstance(labels, Mapping) else dict(enumerate(labels))
 
 
 #: Detections of several images, for another process: how many each has, and each attribute of all of them: behind each
@@ -421,15 +413,15 @@ def _parts_of(column: np.ndarray, parts: Sequence[slice]) -> list[np.ndarray]:
     return [np.ndarray((part.stop - part.start, *shape), column.dtype, rows[part].copy()) for part in parts]
 
 
-def label_of(class_index: int, labels: Sequence[str] | None) -> str:
-    """Return the class's name, or its index as text where there are no ``labels``.
+def label_of(class_index: int, labels: Sequence[str] | Mapping[int, str] | None) -> str:
+    """Return the class's name, or its index as text where there are no ``labels``: a list, or a dict by index.
 
     Raises:
         ArgumentError: ``labels`` has no such index.
     """
     if labels is None:
         return str(class_index)
-    if not 0 <= class_index < len(labels):
+    if class_index not in (labels if isinstance(labels, Mapping) else range(len(labels))):
         raise ArgumentError(
             f"class {class_index} has no name: there are {len(labels)} labels",
             "give the labels that the network was trained with, or none",

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trtnn.errors import ArgumentError, ShapeError
-from trtnn.vision.boxes import box_iou, check_boxes
+from trtnn.vision.boxes import box_iou, check_boxes, class_indices
 from trtnn.vision.detections import Detections
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -39,7 +39,7 @@ class MeanAveragePrecision:
 
 
 def mean_average_precision(
-    detections: Sequence[Detections], ground_truth: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]]
+    detections: Sequence[Detections], ground_truth: Sequence[tuple[npt.ArrayLike, npt.ArrayLike] | Detections]
 ) -> MeanAveragePrecision:
     """Measure detections against the truth with COCO's rules (https://cocodataset.org/#detection-eval), all areas.
 
@@ -53,12 +53,15 @@ def mean_average_precision(
 
     Args:
         detections: for every image.
-        ground_truth: for every image the true boxes, (m, 4) xyxy in the same px, and their classes, (m,).
+        ground_truth: for every image the true boxes, (m, 4) xyxy in the same px, and their classes, (m,); or Detections
+            that are true, whose scores do not count.
 
     Raises:
         ShapeError: different numbers of images, or arrays of an image that do not fit together.
-        ArgumentError: no image has any true box.
+        ArgumentError: no image has any true box; or a single Detections, not a list of them.
     """
+    if isinstance(detections, Detections) or isinstance(ground_truth, Detections):
+        raise ArgumentError("detections and ground truth are lists, of every picture", "received: one; [it] is a list")
     if len(detections) != len(ground_truth):
         raise ShapeError(
             "detections and ground truth are of different numbers of pictures",
@@ -66,8 +69,9 @@ def mean_average_precision(
         )
     scores, hits = defaultdict(list), defaultdict(list)
     truths: dict[int, int] = defaultdict(int)
-    for at, (detected, (boxes, classes)) in enumerate(zip(detections, ground_truth, strict=True)):
-        true_boxes, true_classes = check_boxes(boxes).astype(np.float64), np.asarray(classes, np.int64)
+    for at, (detected, truth) in enumerate(zip(detections, ground_truth, strict=True)):
+        boxes, classes = (truth.boxes, truth.classes) if isinstance(truth, Detections) else truth
+        true_boxes, true_classes = check_boxes(boxes).astype(np.float64), class_indices(classes)
         if true_classes.shape != (len(true_boxes),):
             raise ShapeError(
                 f"the ground truth of picture {at} needs one class for every box",

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, listed, named
+from trtnn.vision.boxes import places_of
 from trtnn.vision.opencv import opencv
 from trtnn.vision.placing import Placement, Size
 
@@ -158,7 +159,7 @@ class Masks:
     @overload
     def __getitem__(self, index: slice | Sequence[int] | np.ndarray) -> Masks: ...
     def __getitem__(self, index: Any) -> np.ndarray | Masks:
-        picked = np.arange(len(self))[index]
+        picked = places_of(index, len(self))
         if picked.ndim == 0:
             return self._whole(int(picked))
         parts = [self._parts[i] for i in picked]
