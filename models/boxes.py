@@ -131,7 +131,7 @@ class AnchorHead(Module):
         """Take anchors in pixels, by level, the finest first, in place of those that it has.
 
         Raises:
-            ArgumentError: there are not as many.
+            ArgumentError: there are not as many, or one is no length.
         """
         self.anchors.data = self.in_cells(anchors)
         self.are_usual = False
@@ -140,7 +140,7 @@ class AnchorHead(Module):
         """Return anchors in pixels as this head holds them: (levels, anchors, 2), in cells of their level.
 
         Raises:
-            ArgumentError: there are not as many as it has.
+            ArgumentError: there are not as many as it has, or one is no length.
         """
         counts = [len(level) for level in anchors]
         if counts != [self.anchors.shape[1]] * len(self.strides) or {len(pair) for a in anchors for pair in a} != {2}:
@@ -148,7 +148,10 @@ class AnchorHead(Module):
                 f"anchors are {self.anchors.shape[1]} pairs of width and height on each of {len(self.strides)} levels",
                 f"received {' and '.join(map(str, counts)) or 'none'}",
             )
-        return (np.asarray(anchors) / np.reshape(self.strides, (-1, 1, 1))).astype(np.float32)
+        pixels = np.asarray(anchors)
+        if pixels.dtype.kind not in "iuf" or not (np.isfinite(pixels) & (pixels > 0)).all():
+            raise ArgumentError("anchors are widths and heights in pixels, above 0", f"received {anchors!r:.200}")
+        return (pixels / np.reshape(self.strides, (-1, 1, 1))).astype(np.float32)
 
     def anchors_px(self, level: int) -> np.ndarray:
         """Return the widths and heights of a level's anchors in pixels, (anchors, 2)."""

@@ -227,6 +227,9 @@ class YOLOv5(Family):
         if name.endswith("-dcn") and version != "6.0":
             raise ArgumentError(f"{name} in version {version!r}", "known: '6.0'")
         self.head, self.version = head, version
+        for option, value in (("depth", depth), ("width", width)):
+            if value is not None and not (isinstance(value, int | float) and not isinstance(value, bool) and value > 0):
+                raise ArgumentError(f"{option} is a number above 0, not {value!r}")
         self.depth, self.width = depth or self.variants[name].depth, width or self.variants[name].width
         usual = np.array(_ANCHORS_P6 if p6 else _ANCHORS_P5, np.float32).reshape(-1, ANCHORS, 2)
         layers = Layers(self.depth, self.width, len(self.strides), version, 3 if name.endswith("-dcn") else 0)

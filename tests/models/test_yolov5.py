@@ -574,6 +574,19 @@ def test_anchors_are_pairs():
     assert "anchors are 3 pairs of width and height on each of 3 levels" in message_of(
         ArgumentError, head.set_anchors, triples
     )
+    before = head.anchors.numpy()
+    for wrong in (-1, 0, math.nan, math.inf, "a", None):
+        message = message_of(ArgumentError, head.set_anchors, [[(10, 13)] * 3] * 2 + [[(10, 13)] * 2 + [(wrong, 2)]])
+        assert message.startswith("anchors are widths and heights in pixels, above 0\n  received [[(10, 13)")
+    np.testing.assert_array_equal(head.anchors.numpy(), before)
+
+
+@pytest.mark.parametrize("option", ["depth", "width"])
+@pytest.mark.parametrize("value", [0, -0.5, math.nan, "0.33", True])
+def test_multiples_are_numbers_above_0(option, value):
+    assert message_of(ArgumentError, create, "yolov5n", **{option: value}) == (
+        f"{option} is a number above 0, not {value!r}"
+    )
 
 
 # -- boxes of the raw head --------------------------------------------------------------------------------------------
