@@ -227,7 +227,8 @@ class YOLOv5(Family):
         if name.endswith("-dcn") and version != "6.0":
             raise ArgumentError(f"{name} in version {version!r}", "known: '6.0'")
         self.head, self.version = head, version
-        for option, value in (("depth", depth), ("width", width)):
+        multiples: dict[str, Any] = {"depth": depth, "width": width}
+        for option, value in multiples.items():
             if value is not None and not (isinstance(value, int | float) and not isinstance(value, bool) and value > 0):
                 raise ArgumentError(f"{option} is a number above 0, not {value!r}")
         self.depth, self.width = depth or self.variants[name].depth, width or self.variants[name].width
