@@ -184,3 +184,27 @@ def test_experts_of_another_kind_are_refused_with_what_to_write():
     assert "where experts compute the tokens that are sent to them: let each compute all, and weigh" in str(
         caught.value
     )
+
+
+class SwitchTransformersExperts(nn.Module):
+    """One of another version of transformers: its forward takes something else."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate_up_proj = nn.Parameter(torch.randn(CHANNELS, CHANNELS))
+
+    def forward(self, hidden_states, router_mask, router_probs):
+        return hidden_states @ self.gate_up_proj * router_mask * router_probs
+
+
+def test_a_forward_with_other_arguments_than_known_is_recorded_as_it_is(monkeypatch):
+    owner = types.ModuleType("transformers.models.switch_transformers.modeling_switch_transformers")
+    owner.SwitchTransformersExperts = SwitchTransformersExperts
+    monkeypatch.setitem(sys.modules, owner.__name__, owner)
+    forward = SwitchTransformersExperts.forward
+    x, mask, weights = images(3, CHANNELS), images(3, 1), images(3, 1)
+    model = SwitchTransformersExperts().eval()
+    network = trtnn.from_torch(model, x, mask, weights).trace()
+    with torch.no_grad():
+        assert_close(network.run(x.numpy(), mask.numpy(), weights.numpy()), model(x, mask, weights), 1e-5)
+    assert SwitchTransformersExperts.forward is forward  # as it was

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -42,6 +43,52 @@ DECODERS: dict[str, dict[str, Any]] = {
     "GPT2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 90},
 }
 
+SENT: dict[str, dict[str, Any]] = {  # experts that loop over the tokens which are sent to them
+    "Dbrx": {
+        "d_model": 32,
+        "n_heads": 4,
+        "n_layers": 2,
+        "vocab_size": 90,
+        "pad_token_id": 0,
+        "attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 1e4},
+        "ffn_config": {"ffn_hidden_size": 24, "moe_num_experts": 4, "moe_top_k": 2, "hidden_size": 32},
+    },
+    "SwitchTransformersEncoder": {
+        "vocab_size": 90,
+        "d_model": 32,
+        "d_kv": 8,
+        "d_ff": 24,
+        "num_layers": 2,
+        "num_heads": 4,
+        "num_experts": 4,
+        "expert_capacity": 3,
+        "num_sparse_encoder_layers": 1,
+    },
+    "JetMoe": {
+        **{name: DECODER[name] for name in ("hidden_size", "num_hidden_layers", "vocab_size", "pad_token_id")},
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "kv_channels": 8,
+        "intermediate_size": 24,
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+    },
+    "NllbMoe": {
+        "vocab_size": 90,
+        "d_model": 32,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4,
+        "encoder_ffn_dim": 24,
+        "decoder_ffn_dim": 24,
+        "num_experts": 4,
+        "encoder_sparse_step": 2,
+        "decoder_sparse_step": 2,
+        "moe_token_dropout": 0.2,
+    },
+}
+
 
 def model_of(name: str, attention: str | None = None, suffix: str = "Model", **more: Any) -> nn.Module:
     if importlib.util.find_spec("torchvision"):
@@ -49,7 +96,7 @@ def model_of(name: str, attention: str | None = None, suffix: str = "Model", **m
     import transformers
 
     torch.manual_seed(0)
-    options = (ENCODERS | DECODERS)[name]
+    options = (ENCODERS | DECODERS | SENT)[name]
     config = getattr(transformers, f"{name.removesuffix('Encoder')}Config")(**options, **more)
     if attention is not None:
         config._attn_implementation = attention
@@ -143,6 +190,33 @@ def test_experts_compute_all_tokens_whatever_implementation_is_set(name, impleme
     model = model_of(name)
     model.set_experts_implementation(implementation)
     assert "is_chosen = top_k_index.unsqueeze(-1) ==" in trtnn.from_torch(model, input_ids=tokens()).source
+
+
+@pytest.mark.parametrize("name", ["Dbrx", "SwitchTransformersEncoder", "JetMoe"])
+def test_experts_that_loop_over_tokens_compute_all(name):
+    """Switch Transformers' experts take so many tokens of a sequence, and what is beyond is computed by none."""
+    model = model_of(name)
+    assert_converted(model, ONES)
+    shape = (trtnn.Dim("batch", 1, 2, 4), trtnn.Dim("length", 2, LENGTH, 16))
+    shapes = {"input_ids": shape, "attention_mask": shape}
+    network = trtnn.from_torch(model, input_ids=tokens(), attention_mask=ONES, dynamic=shapes).trace()
+    for batch, length in ((1, 5), (3, 16)):
+        ids = torch.randint(3, 90, (batch, length), generator=torch.Generator().manual_seed(2))
+        with torch.no_grad():
+            expected = model(input_ids=ids, attention_mask=torch.ones_like(ids))[0]
+        assert_close(network.run(ids.numpy(), np.ones(ids.shape, np.int64))["last_hidden_state"], expected, 1e-5)
+
+
+def test_nllbs_experts_compute_all_tokens():
+    model = model_of("NllbMoe")
+    inputs = {"input_ids": tokens(), "attention_mask": ONES, "decoder_input_ids": tokens(1)}
+    network = trtnn.from_torch(model, **inputs).trace()
+    inputs = {"input_ids": tokens(2), "attention_mask": RIGHT, "decoder_input_ids": tokens(3)}
+    with torch.no_grad():
+        expected = model(**inputs)
+    result = network.run(**{name: tensor.numpy() for name, tensor in inputs.items()})
+    assert_close(result["last_hidden_state"], expected.last_hidden_state, 1e-5)
+    assert_close(result["encoder_last_hidden_state"], expected.encoder_last_hidden_state, 1e-5)
 
 
 @pytest.mark.parametrize("is_full", [True, False])
