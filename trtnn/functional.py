@@ -190,7 +190,7 @@ from trtnn.ops.pooling import (
     lp_pool3d,
 )
 from trtnn.ops.powers import erfc, frac, ldexp
-from trtnn.ops.products import addbmm, addmm, addmv, addr, baddbmm, cross, inner, kron, tensordot
+from trtnn.ops.products import addbmm, addmm, addmv, addr, baddbmm, cross, grouped_mm, inner, kron, tensordot
 from trtnn.ops.quantiles import nanquantile, quantile
 from trtnn.ops.quantization import fake_quantize_per_channel_affine, fake_quantize_per_tensor_affine
 from trtnn.ops.recurrent import (
@@ -476,6 +476,7 @@ __all__ = [
     "greater_equal",
     "grid_sample",
     "group_norm",
+    "grouped_mm",
     "gru",
     "gru_cell",
     "gt",

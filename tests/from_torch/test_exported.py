@@ -350,15 +350,29 @@ class Grouped(torch.nn.Module):
         self.weight = torch.nn.Parameter(torch.randn(2, 16, 8))
 
     def forward(self, x):
-        ends = (x[:, 0] > 0.5).sum().to(torch.int32)[None] * 0 + torch.tensor([2, 4], dtype=torch.int32)
+        first = (x[:, 0] > 0.5).sum()
+        ends = torch.stack([first, torch.full_like(first, x.shape[0])]).to(torch.int32)
         return torch.nn.functional.grouped_mm(x, self.weight, offs=ends)
 
 
 @pytest.mark.skipif(not hasattr(torch.nn.functional, "grouped_mm"), reason="torch has no grouped_mm")
-def test_weights_of_experts_for_rows_say_what_to_do():
-    with pytest.raises(UnsupportedError) as caught:
-        trtnn.from_torch(Grouped().eval(), images(4, 16))
-    assert "grouped_mm (let each expert compute all tokens, as from_torch has transformers' do" in str(caught.value)
+def test_weights_of_experts_for_groups_of_rows():
+    model, x = Grouped().eval(), images(4, 16)
+    network = trtnn.from_torch(model, x).trace()
+    for count in (0, 1, 2, 4):
+        other = x.clone()
+        other[:, 0] = (torch.arange(4) < count).float()
+        with torch.no_grad():
+            assert_close(network.run(other.numpy()), model(other), 1e-5)
+
+
+@pytest.mark.skipif(not hasattr(torch.ops.aten, "_grouped_mm"), reason="torch has no grouped_mm")
+def test_groups_of_rows_in_a_program():
+    """torch exports them in bfloat16 alone, and it computes these in other order."""
+    model, x = Grouped().eval().bfloat16(), images(4, 16).bfloat16()
+    network = trtnn.from_torch(torch.export.export(model, (x,)), x).trace()
+    with torch.no_grad():
+        assert_close(network.run(x), model(x).float(), 2e-2)
 
 
 def test_tensors_that_lie_in_one_place():

@@ -246,3 +246,14 @@ def test_an_exported_program(name):
     result = network.run(tokens(1).numpy(), RIGHT.numpy())
     _, first = next(outputs_of(result))
     assert_close(first, expected, 1e-5)
+
+
+def test_an_exported_mixture_that_groups_tokens_by_experts():
+    model = model_of("Mixtral", use_cache=False)
+    inputs = {"input_ids": tokens(), "attention_mask": ONES}
+    converted = trtnn.from_torch(torch.export.export(model, (), inputs), **inputs)
+    assert "F.grouped_mm(" in converted.source
+    with torch.no_grad():
+        expected = model(input_ids=tokens(1), attention_mask=RIGHT)[0]
+    _, first = next(outputs_of(converted.trace().run(tokens(1).numpy(), RIGHT.numpy())))
+    assert_close(first, expected, 1e-5)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from trtnn.dtypes import bool_
-from trtnn.errors import ArgumentError, DTypeError, ShapeError
+from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import Number, Operand, is_always, normalize_dim
 from trtnn.ops._promotion import align, cast, promote, promoted_dtype, wide
 from trtnn.ops.arithmetic import add, mul, sub
+from trtnn.ops.comparison import eq, ge, where
+from trtnn.ops.creation import arange
 from trtnn.ops.matrix import bmm, matmul, mm, mv
 from trtnn.ops.reduction import sum
 from trtnn.ops.shaping import permute, reshape, unsqueeze
@@ -150,3 +153,39 @@ def cross_along(input: Tensor, other: Tensor, dim: int) -> Tensor:
     a, b = promote(input, other)
     dtype, a, b = a.dtype, wide(a), wide(b)
     return cast(sub(mul(roll(a, -1, axis), roll(b, -2, axis)), mul(roll(a, -2, axis), roll(b, -1, axis))), dtype)
+
+
+def grouped_mm(
+    mat_a: Tensor, mat_b: Tensor, *, offs: Tensor | None = None, bias: Tensor | None = None, out_dtype: Any = None
+) -> Tensor:
+    """Return the products of groups of rows with a matrix each, as ``torch.nn.functional.grouped_mm``.
+
+    result[i] = mat_a[i] @ mat_b[j], where offs[j - 1] <= i < offs[j]. All rows are multiplied by all matrices, since
+    where a group ends is known only when the network runs. Rows behind the last group are 0, of which torch says
+    nothing.
+
+    Args:
+        mat_a: (rows, n), or (groups, rows, n) without ``offs``.
+        mat_b: (groups, n, m).
+        offs: where each group of rows ends, (groups,), not falling; None where ``mat_a`` has a matrix for each.
+        bias, out_dtype: not taken, and by torch's documentation for CUDA alone.
+
+    Raises:
+        ShapeError: the matrices or ``offs`` do not fit together.
+        UnsupportedError: a bias or a type is given, or columns are grouped.
+    """
+    if bias is not None or out_dtype is not None:
+        raise UnsupportedError("grouped_mm takes no bias and no out_dtype", "add the one, and cast the result")
+    if offs is None:
+        return bmm(mat_a, mat_b)
+    if mat_a.ndim != 2 or mat_b.ndim != 3:
+        raise UnsupportedError(
+            f"grouped_mm with offs takes rows in two dimensions and matrices in three, not {mat_a.shape}, {mat_b.shape}",
+            "what groups columns, or what both have in common, is a matmul of its own for each group",
+        )
+    if offs.ndim != 1 or not same(offs.shape[0], mat_b.shape[0]):
+        raise ShapeError(f"offs of {offs.shape} is not one end for each matrix of {mat_b.shape}")
+    rows, groups = (arange(length, dtype=offs.dtype) for length in (mat_a.shape[0], mat_b.shape[0]))
+    group = sum(cast(ge(rows, unsqueeze(offs, 1)), offs.dtype), 0)  # how many end before a row
+    is_of = eq(unsqueeze(groups, 1), cast(group, offs.dtype))
+    return sum(where(unsqueeze(is_of, 2), matmul(mat_a, mat_b), 0.0), 0)

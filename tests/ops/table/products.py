@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from hypothesis import strategies as st
 
 from tests.ops.calls import (
@@ -79,6 +80,12 @@ CASES = {
     "mv": product(2, 1),
     "dot": product(1, 1),
     "bmm": case(arrays(FLOATS, (3,)), lambda x: exactly(x.shape[0], x.shape[2], 2, kinds=[x.kind]), half=MATRICES),
+    "grouped_mm": case(
+        exactly(7, 8, kinds=FLOAT),
+        exactly(3, 8, 8, kinds=FLOAT),
+        offs=st.sampled_from([(2, 2, 7), (0, 3, 7), (7, 7, 7), (1, 4, 7)]).map(lambda ends: np.array(ends, np.int32)),
+        half=MATRICES,
+    ),
     "outer": case(arrays(shape=(1,)), arrays(shape=(1,))),
     "addmm": case(
         exactly(2, 3, kinds=FLOAT) | exactly(3, kinds=FLOAT) | exactly(1, kinds=FLOAT),

@@ -115,9 +115,6 @@ _ASSIGNED |= {f"__i{name}__": sign for name, sign in _INFIX.items()}
 _ALIASES = {"special_expit": "sigmoid", "expit": "sigmoid", "_transformer_encoder_layer_fwd": "", "_conj": "conj",
             "log_sigmoid": "logsigmoid", "numpy_T": "T"}  # fmt: skip
 _JOINS = frozenset(("cat", "concat", "concatenate", "hstack"))  # here without what holds no elements
-_OF_EXPERTS = (
-    " (let each expert compute all tokens, as from_torch has transformers' do: give it the model, and no graph)"
-)
 _OF_INTEGERS = frozenset(("quantize_per_tensor", "quantize_per_channel", "dequantize", "int_repr"))
 
 
@@ -236,6 +233,14 @@ def _mse_loss(step: Step, express: Express) -> Expression:
     return square if how == "none" else Call(Attribute(square, how), ())
 
 
+def _grouped_mm(step: Step, express: Express) -> Expression:
+    """Return a product of grouped rows, ATen's or transformers' own, which take by position what torch's takes by name."""
+    given = dict(zip(("self", "mat2", "offs", "bias", "out_dtype"), step.args, strict=False)) | step.kwargs
+    a, b = given.pop("self", given.pop("input", None)), given.pop("mat2", given.pop("weight", None))
+    named = tuple((key, express(value, key)) for key, value in given.items() if value is not None)
+    return Call(Attribute(Text("F"), "grouped_mm"), (express(a), express(b)), named)
+
+
 #: Operations of ATen's by name, of which tensors say what they are here, and not source alone.
 OF_ATEN: dict[str, Callable[[Step, Express], Expression]] = {}
 # What is no call of one name: of indices, and of several operations here.
@@ -245,6 +250,8 @@ _SPELT_OUT: dict[str, Callable[[Step, Express], Expression]] = {
     "fused_moving_avg_obs_fake_quant": _fused_fake_quantize,
     "_weight_norm": _weight_norm,
     "mse_loss": _mse_loss,
+    "_grouped_mm": _grouped_mm,
+    "grouped_mm_fallback": _grouped_mm,
 }
 
 
@@ -285,7 +292,6 @@ def _call(step: Step, args: list[Any], kwargs: dict[str, Any], express: Express)
         if not method and not _is_function(name):
             quantised = name in _OF_INTEGERS or owner in ("torch.ops.quantized", "torch.ops.quantized_decomposed")
             hint = " (convert the module as it is before torch.ao.quantization.convert)" if quantised else ""
-            hint = _OF_EXPERTS if "grouped_mm" in name else hint
             raise Missing(f"{owner}.{step.name}{hint}")
         function = getattr(Tensor if method else F, name)
         if isinstance(function, property):  # a graph calls what is an attribute
