@@ -10,7 +10,7 @@ from torch import nn
 import trtnn
 from tests.from_torch.models import OPERATIONS, OneMemory, Operation, images, make
 from tests.helpers import assert_close
-from trtnn.errors import UnsupportedError
+from trtnn.errors import UnsupportedError, VerificationError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*treespec.*:FutureWarning")  # of torch's own export
 
@@ -372,7 +372,65 @@ def test_groups_of_rows_in_a_program():
     model, x = Grouped().eval().bfloat16(), images(4, 16).bfloat16()
     network = trtnn.from_torch(torch.export.export(model, (x,)), x).trace()
     with torch.no_grad():
-        assert_close(network.run(x), model(x).float(), 2e-2)
+        assert_close(torch.as_tensor(network.run(x)).float().numpy(), model(x).float(), 2e-2)
+
+
+class Scaled(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = torch.nn.Linear(8, 8)
+
+    def forward(self, x, factor):
+        return self.fc(x) * factor
+
+
+class Around(torch.nn.Module):
+    """Does nothing itself: its calls differ by what the module within does."""
+
+    def __init__(self):
+        super().__init__()
+        self.scaled = Scaled()
+
+    def forward(self, x, factor):
+        return self.scaled(x, factor)
+
+
+class CalledTwice(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.around = Around()
+        self.ffn = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.LayerNorm(4))
+
+    def forward(self, x, y):
+        x, y = self.around(x, 2.0), self.around(y, 3.0)
+        return self.ffn(x), self.ffn(y)
+
+
+@pytest.mark.parametrize("decomposed", [None, {}, "core"])
+@pytest.mark.parametrize("lengths", [(5, 7), (5, 5)])
+def test_calls_of_a_module_that_differ_in_what_it_calls(decomposed, lengths):
+    """torch.export.unflatten takes them for the same: it gives other numbers, or fails where shapes differ."""
+    model, x, y = CalledTwice().eval(), *(images(2, length, 8) for length in lengths)
+    program = torch.export.export(model, (x, y))
+    if decomposed is not None:
+        program = program.run_decompositions(*([] if decomposed == "core" else [decomposed]))
+    network = trtnn.from_torch(program, x, y).trace()
+    with torch.no_grad():
+        x, y = x * 2 + 1, y - 1
+        assert_close(network.run(x.numpy(), y.numpy()), model(x, y), 1e-5)
+
+
+def test_a_program_is_compared_with_what_torch_runs(monkeypatch):
+    """Where modules are put together wrongly, what they give is no measure."""
+    x, original = images(2, 8), torch.export.unflatten
+    model = nn.Linear(8, 8).eval()
+    right, wrong = (
+        torch.export.export(nn.Sequential(model), (x,)),
+        torch.export.export(nn.Sequential(model, model), (x,)),
+    )
+    monkeypatch.setattr(torch.export, "unflatten", lambda program: original(wrong))
+    with pytest.raises(VerificationError, match="the example"):
+        trtnn.from_torch(right, x)
 
 
 def test_tensors_that_lie_in_one_place():

@@ -586,3 +586,26 @@ def test_complex_constants_stay_in_forward():
 
     x, other = torch.randn(2, 5, 4), torch.randn(2, 5, 4)
     assert_close(trtnn.from_torch(turned, x).trace().run(other.numpy()), turned(other), 1e-5)
+
+
+class OddNames(torch.nn.Module):
+    """A module and a weight that are of two names, the second no name in Python."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Linear(4, 4)
+        self.other = torch.nn.Linear(4, 4)
+        self.add_module("a-b", self.first)
+        self.other.register_parameter("bias-of-it", self.first.bias)
+
+    def forward(self, x):
+        x = torch.relu(getattr(self, "a-b")(self.first(x)))
+        return self.other(x) + getattr(self.other, "bias-of-it")
+
+
+def test_what_has_a_second_name_that_is_none_in_python():
+    model, x = OddNames().eval(), torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    converted = trtnn.from_torch(model, x)
+    assert 'setattr(self, "a-b", self.first)' in converted.source
+    with torch.no_grad():
+        assert_close(converted.trace().run((x + 1).numpy()), model(x + 1), 1e-5)

@@ -16,7 +16,7 @@ from trtnn.errors import ArgumentError, TrtnnError, VerificationError, listed, w
 from trtnn.from_torch import intake
 from trtnn.from_torch.classes.classes import Classes
 from trtnn.from_torch.example import Example
-from trtnn.from_torch.graphs.exported import unflattened
+from trtnn.from_torch.graphs.exported import as_it_was
 from trtnn.from_torch.other_lengths import check_other_lengths
 from trtnn.from_torch.recording.observers import in_double
 from trtnn.from_torch.recording.packing import packs, padded_in_full
@@ -77,10 +77,8 @@ class Conversion:
         kinds = (torch.jit.ScriptModule, torch.jit.ScriptFunction)
         holds = isinstance(module, nn.Module) and any(isinstance(inner, kinds) for inner in module.modules())
         self.oracle = module if holds or isinstance(module, kinds) else self.torch_module  # what is verified against
-        if type(module).__name__ == "ExportedProgram" and any(
-            isinstance(m, nn.RNNBase | nn.RNNCellBase) for m in self.torch_module.modules()
-        ):
-            self.oracle = unflattened(module)  # as it was, without modules of torch.nn's
+        if type(module).__name__ == "ExportedProgram":
+            self.oracle = as_it_was(module)
         intake.check(self.torch_module, args, kwargs)
         self.told = told
         self.name = intake.name_of_class(module)

@@ -180,7 +180,7 @@ def grouped_mm(
         return bmm(mat_a, mat_b)
     if mat_a.ndim != 2 or mat_b.ndim != 3:
         raise UnsupportedError(
-            f"grouped_mm with offs takes rows in two dimensions and matrices in three, not {mat_a.shape}, {mat_b.shape}",
+            f"grouped_mm with offs takes rows in two dimensions and matrices in three: {mat_a.shape}, {mat_b.shape}",
             "what groups columns, or what both have in common, is a matmul of its own for each group",
         )
     if offs.ndim != 1 or not same(offs.shape[0], mat_b.shape[0]):

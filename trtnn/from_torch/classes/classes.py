@@ -204,7 +204,7 @@ class Classes:
             items = contents(base, self._items(module, path))
             lines.insert(0, Line("run", (), Call(Text("super().__init__"), items)))
         for first, second in self._ties.get(path, ()):
-            lines.append(Line("set", (), path_expression(module, first), path_expression(module, second)))
+            lines.append(_put(path_expression(module, second), path_expression(module, first)))
         return lines
 
     def _items(self, module: nn.Module, path: str) -> dict[str, Expression]:
@@ -338,6 +338,13 @@ def _assigned(name: str, node: Expression) -> Line:
     made = text_of(node.function) if isinstance(node, Call) else ""
     register = {"Parameter": "register_parameter", "Buffer": "register_buffer"}.get(made, "add_module")
     return Line("run", (), Call(Attribute(SELF, register), (Text(quoted(name)), node)))
+
+
+def _put(place: Expression, node: Expression) -> Line:
+    """Return the line that puts something in a place; one whose name is none in Python is ``getattr`` of its owner."""
+    if isinstance(place, Call):
+        return Line("run", (), Call(Text("setattr"), (*place.args, node)))
+    return Line("set", (), node, place)
 
 
 def _buffer(tensor: torch.Tensor, optional: bool) -> Call:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import operator
+import sys
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,6 +16,7 @@ from torch import nn
 
 from trtnn.errors import ArgumentError
 from trtnn.from_torch.graphs.recurrent import call_of, of_exported
+from trtnn.from_torch.recording.replacing import replaced
 from trtnn.from_torch.recording.steps import same_numbers
 
 # What a program checks as it runs, and what holds for lengths that are known then.
@@ -66,7 +70,7 @@ def _leave_checks_out(module: Any) -> None:
     for node in checks:
         graph.erase_node(node)
     graph.eliminate_dead_code()
-    module.finalize()
+    module.recompile() if isinstance(module, torch.fx.GraphModule) else module.finalize()
 
 
 def _writes_through_views(program: torch.fx.GraphModule) -> bool:
@@ -94,7 +98,8 @@ def unflattened(program: Any) -> nn.Module:
     """
     _tell_modules(program.graph)
     try:
-        return torch.export.unflatten(_with_memory_of_their_own(program))
+        with _calls_told_apart():
+            return torch.export.unflatten(_with_memory_of_their_own(program))
     except Exception as error:
         raise ArgumentError(
             f"torch cannot put the modules of this exported program together: {error}".partition("\n")[0],
@@ -127,6 +132,41 @@ def _with_memory_of_their_own(program: Any) -> Any:
     program = copy.copy(program)
     program._state_dict, program._constants = state_dict, constants
     return program
+
+
+@contextmanager
+def _calls_told_apart() -> Iterator[None]:
+    """Let torch take two calls of a module for the same only where the modules that they call do the same as well.
+
+    It looks at what each calls itself: of ``block(x, 2.0) + block(x, 3.0)`` whose ``block`` has a part do it, one would
+    stand for both.
+    """
+    module: Any = sys.modules["torch.export.unflatten"]  # torch.export.unflatten is the function
+    original = getattr(module, "_check_graph_equivalence", None)
+    if original is None:
+        yield
+        return
+
+    def do_the_same(one: Any, other: Any) -> bool:
+        if one is other:
+            return True
+        if not original(one, other):
+            return False
+        calls = [[node.target for node in each.graph.nodes if node.op == "call_module"] for each in (one, other)]
+        return all(
+            do_the_same(one.get_submodule(mine), other.get_submodule(yours)) for mine, yours in zip(*calls, strict=True)
+        )
+
+    with replaced(module, "_check_graph_equivalence", do_the_same):
+        yield
+
+
+def as_it_was(program: Any) -> nn.Module:
+    """Return what runs an exported program as torch does, without its checks: no modules are put together."""
+    takes_guards = "check_guards" in inspect.signature(program.module).parameters
+    module = program.module(check_guards=False) if takes_guards else program.module()
+    _leave_checks_out(module)
+    return module
 
 
 def _put_recurrent_modules(module: nn.Module) -> None:

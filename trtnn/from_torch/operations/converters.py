@@ -234,7 +234,7 @@ def _mse_loss(step: Step, express: Express) -> Expression:
 
 
 def _grouped_mm(step: Step, express: Express) -> Expression:
-    """Return a product of grouped rows, ATen's or transformers' own, which take by position what torch's takes by name."""
+    """Return a product of grouped rows: ATen's, and transformers' own, take all by position."""
     given = dict(zip(("self", "mat2", "offs", "bias", "out_dtype"), step.args, strict=False)) | step.kwargs
     a, b = given.pop("self", given.pop("input", None)), given.pop("mat2", given.pop("weight", None))
     named = tuple((key, express(value, key)) for key, value in given.items() if value is not None)
