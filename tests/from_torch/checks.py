@@ -6,6 +6,7 @@ import contextlib
 import sys
 
 import torch
+from torch import _check_value
 
 
 def asserts(x, most):
@@ -43,6 +44,50 @@ def asserts_within(x, most):
         asserts(x, most)
     finally:
         most += 1
+
+
+def checks(x, most):
+    torch._check(x.max().item() < most)
+
+
+def checks_with_a_message(x, most):
+    torch._check(bool((x < most).all()), lambda: f"{x.max()} is not below {most}")
+
+
+def checks_by_a_name_of_its_own(x, most):
+    _check_value(not x.max().item() > most, message=lambda: "no")
+
+
+def asserts_by_torch(x, most):
+    torch._assert(x.max() < most, "too much")
+
+
+def check_is_caught(x, most):
+    try:
+        torch._check(x.max().item() < most)
+    except RuntimeError:
+        x += 1
+
+
+def checks_another_ones(x, most):
+    checks = _Checks()
+    checks._check(x.max().item() < most)
+
+
+class _Checks:
+    def _check(self, condition):
+        self.condition = condition
+
+
+def asserts_and_is_caught(x, most):
+    with contextlib.suppress(AssertionError):
+        torch._assert(x.max() < most, "too much")
+        x += 1
+
+
+def checks_and_keeps(x, most):
+    torch._check((largest := x.max().item()) < most)
+    x += largest
 
 
 def caught(x, most):

@@ -301,6 +301,10 @@ CHECKS = [
     checks.raises_at_once,
     checks.raises_else,
     checks.asserts_within,
+    checks.checks,
+    checks.checks_with_a_message,
+    checks.checks_by_a_name_of_its_own,
+    checks.asserts_by_torch,
 ]
 
 
@@ -313,7 +317,7 @@ def test_a_check_of_numbers_is_left_out(check):
     with torch.no_grad():
         assert_close(network.run(x.numpy()), model.fc(x), 1e-6)
     if check is not checks.raises_else:
-        with pytest.raises((AssertionError, ValueError)):
+        with pytest.raises((AssertionError, ValueError, RuntimeError)):
             model(x)
 
 
@@ -330,6 +334,10 @@ CAUGHT = [
     checks.ends,
     checks.lacks,
     checks.has,
+    checks.check_is_caught,
+    checks.checks_another_ones,
+    checks.asserts_and_is_caught,
+    checks.checks_and_keeps,
 ]
 
 
@@ -341,4 +349,4 @@ def test_an_error_that_is_caught_decides_something(check):
 
     with pytest.raises(UnsupportedError) as refused:
         trtnn.from_torch(Copied(check).eval(), images(2, 6))
-    assert re.search(r"torch.Tensor.__bool__: (once|\d times), in the model's own forward", str(refused.value))
+    assert re.search(r"torch.Tensor.(__bool__|item): (once|\d times), in the model's own forward", str(refused.value))

@@ -27,6 +27,16 @@ _RECORD = os.path.join(OURS, "recording", "record.py")
 _PYTHON = os.path.dirname(os.__file__) + os.sep  # its own library, which packages may be installed within
 # What an expression does with numbers before they decide something.
 _COMPARES = ("LOAD_", "COMPARE_OP", "CONTAINS_OP", "IS_OP", "UNARY_", "BINARY_", "TO_BOOL")
+_MAKES_MESSAGES = ("MAKE_FUNCTION", "SET_FUNCTION_ATTRIBUTE", "BUILD_TUPLE", "KW_NAMES")
+# Functions of torch's that raise an error where what they are given is false, and do nothing else.
+_CHECKS = [
+    getattr(torch, name)
+    for name in (
+        "_check", "_check_with", "_check_value", "_check_index", "_check_type", "_check_not_implemented",
+        "_check_is_size", "_assert",
+    )
+    if hasattr(torch, name)
+]  # fmt: skip
 _LEAVES = ("RETURN_", "YIELD_", "JUMP", "POP_JUMP", "FOR_ITER", "SEND")
 # What the end of a ``try`` does with an error that does not go on as it is.
 _STAYS = ("RETURN_", "JUMP", "POP_JUMP", "CHECK_", "POP_EXCEPT", "RAISE_", "PREP_RERAISE_STAR", "CALL_INTRINSIC_2")
@@ -197,12 +207,13 @@ def last_loaded(frame: FrameType) -> tuple[str, ...]:
     return ()
 
 
-def only_decides_to_raise(frame: FrameType) -> bool:
+def only_decides_to_raise() -> bool:
     """Whether what the call at hand gives decides nothing but whether an error is raised: ``assert x.max() < 1``.
 
-    An error that a function catches decides what it does.
+    So does ``torch._check(x.max().item() < 1)``. An error that a function catches decides what it does.
     """
-    if any(map(_catches, _up_to_the_recording(frame))):
+    frame = _asserting() or caller(2)
+    if frame is None or any(map(_catches, _up_to_the_recording(frame))):
         return False
     at = _position(frame)
     code = _read(frame.f_code)
@@ -211,9 +222,26 @@ def only_decides_to_raise(frame: FrameType) -> bool:
         if instruction.opname.startswith("POP_JUMP"):
             ways = (i + 1, code.places.get(instruction.argval, len(code.instructions)))
             return any(_raises(code.instructions[way:]) for way in ways)
-        if i != at and not instruction.opname.startswith(_COMPARES):
+        if i != at and instruction.opname.startswith("CALL"):
+            return _is_check(frame, i)
+        if i != at and not instruction.opname.startswith((*_COMPARES, *_MAKES_MESSAGES)):
             return False
     return False
+
+
+def _asserting() -> FrameType | None:
+    """Return the frame of ``torch._assert`` where it asks for a number, which asserts in its caller's name."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code.co_filename.startswith(OURS):
+        frame = frame.f_back
+    return frame if frame is not None and frame.f_code is getattr(torch._assert, "__code__", None) else None
+
+
+def _is_check(frame: FrameType, at: int) -> bool:
+    """Whether a call is a statement of its own that raises an error where what it is given is false."""
+    instructions = _read(frame.f_code).instructions
+    following = instructions[at + 1].opname if at + 1 < len(instructions) else ""
+    return following == "POP_TOP" and any(_loaded(frame, at) is check for check in _CHECKS)
 
 
 def _up_to_the_recording(frame: FrameType | None) -> Iterator[FrameType]:
@@ -273,21 +301,28 @@ def _is_of_torchs(frame: FrameType, first: int) -> bool:
     """
     instructions = _read(frame.f_code).instructions
     entered = max((i for i, one in enumerate(instructions) if one.opname in _ENTERS and one.offset <= first), default=0)
-    begin = entered
+    manager = _loaded(frame, entered)
+    return manager is nullcontext or str(getattr(manager, "__module__", "")).partition(".")[0] == "torch"
+
+
+def _loaded(frame: FrameType, at: int) -> Any:
+    """Return what the statement up to an instruction has first, a global variable or an attribute of one, or None."""
+    instructions = _read(frame.f_code).instructions
+    begin = at
     while begin and not instructions[begin - 1].opname.startswith(_ENDS):
         begin -= 1
     if begin and instructions[begin - 1].opname.startswith("JUMP"):  # one of two, as of ``a() if b else c()``
-        return False
+        return None
     names: list[str] = []
-    for instruction in instructions[begin:entered]:
+    for instruction in instructions[begin:at]:
         if instruction.opname in (("LOAD_ATTR", "LOAD_METHOD") if names else ("LOAD_GLOBAL", "LOAD_NAME")):
             names.append(instruction.argval)
         elif names or instruction.opname != "PUSH_NULL":
             break
-    manager = frame.f_globals.get(names[0]) if names else None
+    loaded = frame.f_globals.get(names[0]) if names else None
     for name in names[1:]:
-        manager = getattr(manager, name, None)
-    return manager is nullcontext or str(getattr(manager, "__module__", "")).partition(".")[0] == "torch"
+        loaded = getattr(loaded, name, None)
+    return loaded
 
 
 def _raises(instructions: list[dis.Instruction]) -> bool:
