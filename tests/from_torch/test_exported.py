@@ -433,6 +433,70 @@ def test_a_program_is_compared_with_what_torch_runs(monkeypatch):
         trtnn.from_torch(right, x)
 
 
+class Folded(nn.Module):
+    def __init__(self, *how):
+        super().__init__()
+        self.how = how
+
+    def forward(self, x):
+        return F.fold(x, *self.how)
+
+
+FOLDS = [
+    ((2, 18, 9), (6, 6), 3, 1, 1, 2),
+    ((2, 12, 12), (6, 8), 2, 1, 0, 2),
+    ((1, 12, 12), (5, 6), (2, 3), (2, 1), 0, 1),
+    ((1, 8, 6), (5, 7), (2, 4), 1, (1, 0), (2, 3)),
+    ((1, 6, 7), (1, 9), (1, 3), 1, 0, 1),
+]
+
+
+@pytest.mark.parametrize(("shape", "size", "kernel", "dilation", "padding", "stride"), FOLDS)
+def test_fold_that_is_decomposed_into_places(shape, size, kernel, dilation, padding, stride):
+    model, x = Folded(size, kernel, dilation, padding, stride).eval(), images(*shape)
+    program = torch.export.export(model, (x,)).run_decompositions()
+    assert "index_put" in str(program.graph)
+    converted = trtnn.from_torch(program, x)
+    assert "F.fold(" in converted.source
+    assert_close(converted.trace().run((x + 1).numpy()), model(x + 1), 1e-5)
+
+
+class Added(nn.Module):
+    """Adds at places that are no windows, or are a buffer's, by which other weights are added elsewhere."""
+
+    def __init__(self, is_buffer=False):
+        super().__init__()
+        rows = torch.tensor([[0, 2, 4], [1, 3, 5]]) if is_buffer else torch.tensor([[0, 2, 2], [1, 3, 5]])
+        self.register_buffer("rows", rows[:, :, None, None])
+        self.is_buffer = is_buffer
+
+    def forward(self, x):
+        rows = self.rows if self.is_buffer else (torch.arange(3) ** 2 + torch.arange(2)[:, None])[:, :, None, None]
+        columns = torch.arange(0, 4, 2) + torch.arange(3)[:, None]
+        image = torch.zeros(2, 2, 6, 5)
+        return torch.ops.aten.index_put(image, [None, None, rows, columns], x, True)
+
+
+@pytest.mark.parametrize("is_buffer", [False, True])
+def test_what_is_added_at_places_that_are_no_windows(is_buffer):
+    model, x = Added(is_buffer).eval(), images(2, 2, 2, 3, 3, 2)
+    converted = trtnn.from_torch(model, x)
+    assert "fold" not in converted.source
+    assert_close(converted.trace().run((x + 1).numpy()), model(x + 1), 1e-5)
+
+
+class AddedWithin(nn.Module):
+    def forward(self, x, values):
+        rows = torch.tensor([[0, 2], [2, 0]])
+        return torch.ops.aten.index_put(x, [None, rows], values, True)
+
+
+def test_what_is_added_at_places_of_a_dimension_between_others():
+    model, x, values = AddedWithin().eval(), images(2, 3, 4), images(2, 2, 2, 4)
+    network = trtnn.from_torch(torch.export.export(model, (x, values)), x, values).trace()
+    assert_close(network.run((x + 1).numpy(), values.numpy()), model(x + 1, values), 1e-5)
+
+
 def test_tensors_that_lie_in_one_place():
     """They are one in torch's own unflatten."""
     model, x = OneMemory().eval(), images(2, 4)

@@ -125,6 +125,11 @@ def index_put(input: Tensor, indices: Sequence[Indices], values: Tensor, accumul
     listed = list(indices) if isinstance(indices, (list, tuple)) else [indices]
     if len(listed) == 1 and isinstance(listed[0], Tensor) and listed[0].dtype is bool_:
         return _put_by_mask(input, listed[0], values, accumulate)
+    if any_of(index is None for index in listed):
+        raise UnsupportedError(
+            "index_put takes indices of the first dimensions, and no None for a whole one",
+            "permute what is indexed to the front, and back behind it; x[:, rows] = values takes whole dimensions",
+        )
     arrays = [index if isinstance(index, Tensor) else np.asarray(index) for index in listed]
     by_axis: list[Indices] = []
     for array in arrays:

@@ -15,6 +15,7 @@ from trtnn.from_torch.recording.lengths import plain, with_origin, without_origi
 from trtnn.from_torch.recording.picks import Picked, Places, are_same_masks, of_each_element, picked
 from trtnn.from_torch.recording.steps import Callee, Value, tensors_in
 from trtnn.from_torch.recording.strides import read_by_dimensions
+from trtnn.from_torch.recording.sums import added_by_indices
 from trtnn.from_torch.recording.tape import Tape
 
 _functorch: Any = torch._C._functorch  # type: ignore[attr-defined]  # of vmap, grad and their like
@@ -70,6 +71,8 @@ class FunctionCalls(TorchFunctionMode):
             index = _INDEXES.get(getattr(func, "overloadpacket", func))
             if index is not None and not args[3:] and not kwargs:  # the fourth is whether values are added
                 return self._index(index, *args)
+            if index == "index_put" and args[3:] == (True,) and (added := self._added(*args[:3])) is not None:
+                return added
             if (
                 getattr(func, "__name__", "") == "as_strided"
                 and (read := self._strided(*args, **(kwargs or {}))) is not None
@@ -137,6 +140,19 @@ class FunctionCalls(TorchFunctionMode):
         changed = self._run(torch.Tensor.clone, (x,), {}) if name == "index_put" else x
         self._run(torch.Tensor.__setitem__, (changed, index, *values), {})
         return changed
+
+    def _added(self, x: torch.Tensor, indices: Any, values: torch.Tensor) -> torch.Tensor | None:
+        """Return what ATen's operation adds up by an index that begins with whole dimensions, or None."""
+        if self.tape.is_dynamic:
+            return None
+
+        def run(func: Any, args: tuple[Any, ...]) -> Any:
+            return self._run(func, args, {})
+
+        def is_known(tensor: torch.Tensor) -> bool:
+            return not self.tape.depends(tensor) and not self.tape.is_of_weights(tensor)
+
+        return added_by_indices(x, indices, values, run, is_known)
 
     def _cast(self, name: str, before: Arguments, result: torch.Tensor) -> torch.Tensor:
         """Return what a call gave that did nothing to a tensor, as another one where it is a cast to be kept."""

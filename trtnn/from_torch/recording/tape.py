@@ -194,6 +194,16 @@ class Tape:
         """Note that Python took numbers of parameters or buffers, or of what is computed of them alone."""
         if self.scope is None or caller(2) is None:  # torch's own code, such as an observer's
             return
+        names = self._weights_of(values)
+        if names:
+            self.taken.setdefault(place_of(user_frame(2)), {}).update(names)
+
+    def is_of_weights(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor is a parameter or a buffer, or computed of some."""
+        return bool(self._weights_of(self.value(tensor)))
+
+    def _weights_of(self, values: Any) -> dict[str, None]:
+        """Return the names of the parameters and buffers that what was recorded is computed of."""
         names: dict[str, None] = {}
         seen: set[int] = set()
         pending = [*values_in(values)]
@@ -203,8 +213,7 @@ class Tape:
                 seen.add(id(value))
                 names |= dict.fromkeys(self.held.get(id(value.tensor), ())[:1])
                 pending += () if value.step is None else values_in((value.step.args, value.step.kwargs))
-        if names:
-            self.taken.setdefault(place_of(user_frame(2)), {}).update(names)
+        return names
 
     def escaped(self, number: Whole | Real, by_type: bool = False) -> None:
         """Note that Python took a length as a plain number, by ``int``, ``float`` or in another way."""
