@@ -31,11 +31,11 @@ def added_by_indices(
         None where it is no such call.
     """
     whole = next((i for i, index in enumerate(indices) if index is not None), 0)
-    places = indices[whole:]
-    if not whole or any(index is None or index.dtype is torch.bool for index in places):
+    places = [index for index in indices[whole:] if index is not None]
+    if not whole or len(places) != len(indices) - whole or any(index.dtype is torch.bool for index in places):
         return None
     with torch._C.DisableTorchFunction():
-        lengths = torch.broadcast_shapes(*(index.shape for index in places if index is not None))
+        lengths = torch.broadcast_shapes(*(index.shape for index in places))
     rest = x.shape[whole + len(places) :]
     if values.shape != (*x.shape[:whole], *lengths, *rest):
         return None
