@@ -134,8 +134,7 @@ def quantize(
         skip = glob_paths(ends) if skip is None else skip
         sites = _checked(Sites(network.graph, paths, skip, not is_fp8, rounded=round_outputs))
         calibration = Calibration(network, sites, with_histograms=method != "max")
-        cache = None if calibration_cache is None else Path(calibration_cache)
-        calibration.run(first, first.total, cache, on_gpu)
+        calibration.run(first, first.total, None if calibration_cache is None else Path(calibration_cache), on_gpu)
 
         def declare(skipped: Sequence[str]) -> list[str]:
             forget(model)
