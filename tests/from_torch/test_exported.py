@@ -502,3 +502,28 @@ def test_tensors_that_lie_in_one_place():
     model, x = OneMemory().eval(), images(2, 4)
     network = trtnn.from_torch(torch.export.export(model, (x,)), x).trace()
     assert_close([*network.run((x - 1).numpy())], [*model(x - 1)], 1e-6)
+
+
+class Spectrogram(nn.Module):
+    def __init__(self, center):
+        super().__init__()
+        self.register_buffer("window", torch.hann_window(32))
+        self.center, self.conv = center, nn.Conv1d(1, 4, 4, padding="same", dilation=2)
+        self.kernel = nn.Parameter(torch.randn(3, 1, 5))
+
+    def forward(self, x):
+        spectrum = torch.stft(x, 32, 8, window=self.window, center=self.center, return_complex=True)
+        x = x[:, None]
+        return spectrum.abs(), self.conv(x), F.conv1d(x, self.kernel, None, 2, "valid", 3)
+
+
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize("graph", [lambda m, x: torch.export.export(m, (x,)), lambda m, x: torch.jit.trace(m, (x,))])
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*is deprecated. Please switch to:DeprecationWarning")
+def test_spectrograms_and_padding_by_a_word(center, graph):
+    model, x = Spectrogram(center).eval(), images(2, 128)
+    converted = trtnn.from_torch(graph(model, x), x)
+    assert 'Conv1d(1, 4, 4, padding="same", dilation=2)' in converted.source
+    with torch.no_grad():
+        assert_close([*converted.trace().run((x + 1).numpy())], [*model(x + 1)], 1e-5)

@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 
-from trtnn.from_torch.operations.converters import Missing, converter
+from trtnn.from_torch.operations.converters import OF_ATEN, Express, Missing, converter
+from trtnn.from_torch.recording.steps import Step
+from trtnn.from_torch.source.expressions import Attribute, Call, Expression, Text
 
 _END = 2**63 - 1  # of a slice that goes to the end
 
@@ -151,6 +153,28 @@ for _n in (1, 2, 3):
 @converter(torch.ops.aten.max_unpool3d)
 def _max_unpool(*_: Any) -> str:
     raise Missing("max_unpool of a graph, which does not hold its windows")
+
+
+@converter(torch.ops.aten._convolution_mode)
+def _convolution_of_words(x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: Any) -> str:
+    return f"F.conv{len(stride)}d({text(x, weight, bias, stride)}, {padding!r}, {text(dilation, groups)})"
+
+
+_OF_STFT = ("normalized", "onesided", "return_complex", "align_to_window")
+
+
+def _stft(step: Step, express: Express) -> Expression:
+    """Return a spectrogram: torch's function pads before it, and leaves ATen's what that does not."""
+    first, rest = step.args[:5], step.args[5:]
+    is_padded = any(isinstance(value, str) for value in rest) or bool({"center", "pad_mode"} & step.kwargs.keys())
+    names = ("center", "pad_mode", *_OF_STFT) if is_padded else _OF_STFT
+    how = {} if is_padded else {"center": False}
+    how |= dict(zip(names, rest, strict=False)) | step.kwargs
+    named = tuple((key, express(value, key)) for key, value in how.items() if value is not None)
+    return Call(Attribute(Text("F"), "stft"), tuple(map(express, first)), named)
+
+
+OF_ATEN.update(stft=_stft)
 
 
 @converter(torch.ops.aten.elu)

@@ -6,7 +6,7 @@ from typing import Any
 
 from trtnn import modules
 from trtnn.from_torch.recording.steps import Step, Value
-from trtnn.from_torch.source.expressions import Call, Number, Text
+from trtnn.from_torch.source.expressions import Call, Number, Text, quoted
 
 
 def told_by_call(kind: str, step: Step) -> Call | None:
@@ -24,7 +24,8 @@ def told_by_call(kind: str, step: Step) -> Call | None:
     if not args:  # an activation: torch's own with its defaults calls it so
         inplace = (("inplace", Text("True")),) if step.name.endswith("_") else ()
         return Call(Text(kind), (), inplace) if step.name.rstrip("_") == kind.lower() else None
-    find = {"conv1d": _conv, "conv2d": _conv, "conv3d": _conv, "convolution": _convolution, "linear": _linear,
+    find = {"conv1d": _conv, "conv2d": _conv, "conv3d": _conv, "_convolution_mode": _conv,
+            "convolution": _convolution, "linear": _linear,
             "layer_norm": _layer_normalization, "batch_norm": _batch_normalization, "embedding": _lookup,
             "max_pool2d": _max_pool, "adaptive_avg_pool2d": _adaptive_pool}.get(step.name)  # fmt: skip
     return None if find is None else find(kind, x, *args)
@@ -49,7 +50,7 @@ def _conv(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Call | None:
-    if not kind.startswith("Conv") or kind.startswith("ConvT") or isinstance(padding, str):
+    if not kind.startswith("Conv") or kind.startswith("ConvT"):
         return None
     out, inside, *kernel = _shape(weight)
     sizes = (
@@ -57,7 +58,8 @@ def _conv(
         Number(out, "out_channels"),
         _number(kernel, "kernel_size", ...)[1],
     )
-    options = (_number(stride, "stride", 1), _number(padding, "padding", 0), _number(dilation, "dilation", 1))
+    around = ("padding", Text(quoted(padding))) if isinstance(padding, str) else _number(padding, "padding", 0)
+    options = (_number(stride, "stride", 1), around, _number(dilation, "dilation", 1))
     return Call(Text(kind), sizes, (*options, _number(groups, "groups", 1), _number(bias is not None, "bias", True)))
 
 
