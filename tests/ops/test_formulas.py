@@ -11,6 +11,7 @@ from tests.helpers import (
     QUICKLY,
     TORCH,
     assert_close,
+    layers,
     load_random,
     message_of,
     needs_type,
@@ -215,6 +216,18 @@ def test_what_is_multiplied_by_a_beta_of_0_is_not_looked_at():
 
     expected = function(TORCH, torch.from_numpy(bad), torch.from_numpy(x))
     assert_close(trace(lambda b, x: function(F, b, x), bad, x).run(bad, x), expected)
+
+
+def test_a_bias_is_added_to_a_product_by_the_sum_alone():
+    """A layer that expands it takes time, and TensorRT-RTX 1.7.1 does not build GPT-2 with it."""
+    x, weight, bias = numbers(3, 4), numbers(4, 5), numbers(5)
+    network = trace(lambda x: F.addmm(bias, x, weight, beta=2), x)
+    assert not layers(network, "SLICE")
+    assert_close(network.run(x), torch.addmm(*map(torch.from_numpy, (bias, x, weight)), beta=2))
+    message = message_of(ShapeError, lambda: trace(lambda x: F.addmm(numbers(3), x, weight), x))
+    assert "cannot expand (3,) to (3, 5)" in message
+    longer = numbers(2, 3, 5)
+    assert "cannot expand" in message_of(ShapeError, lambda: trace(lambda x: F.addmm(longer, x, weight), x))
 
 
 def test_a_bool_mask_keeps_attention_half():

@@ -17,7 +17,7 @@ from trtnn.ops.creation import arange
 from trtnn.ops.matrix import bmm, matmul, mm, mv
 from trtnn.ops.reduction import sum
 from trtnn.ops.shaping import permute, reshape, unsqueeze
-from trtnn.ops.tiling import expand, roll
+from trtnn.ops.tiling import expanded, roll
 from trtnn.shapes.symbolic import same
 
 
@@ -31,7 +31,7 @@ def _added(input: Tensor, product: Tensor, beta: Number, alpha: Number) -> Tenso
         ShapeError: the input does not expand to the product's shape.
     """
     product = product if is_always(alpha, 1) else mul(product, alpha)
-    input = expand(input, product.shape)
+    expanded(input, product.shape)  # the sum does it without a layer
     return product if is_always(beta, 0) else add(product, input if is_always(beta, 1) else mul(input, beta))
 
 

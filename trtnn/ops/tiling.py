@@ -22,7 +22,20 @@ def expand(input: Tensor, *sizes: Length | Sequence[Length]) -> Tensor:
     Raises:
         ShapeError: a dimension of another length would have to change, or sizes are fewer than dimensions.
     """
-    wanted = unpacked(sizes)
+    target = expanded(input, unpacked(sizes))
+    whole = with_ndim(input, len(target))
+    if same_shape(target, whole.shape):
+        return whole
+    strides = tuple(0 if same(n, 1) else 1 for n in whole.shape)
+    return cut(whole, (0,) * len(target), target, strides)
+
+
+def expanded(input: Tensor, wanted: Sequence[Length]) -> tuple[Length, ...]:
+    """Return the shape that :func:`expand` gives.
+
+    Raises:
+        ShapeError: as of :func:`expand`.
+    """
     new = len(wanted) - input.ndim
     if new < 0:
         raise ShapeError(f"cannot expand {input.shape} to {wanted}, which has fewer dimensions")
@@ -33,11 +46,7 @@ def expand(input: Tensor, *sizes: Length | Sequence[Length]) -> Tensor:
     target = tuple(n if keep else size for n, size, keep in zip(lengths, wanted, kept, strict=True))
     if not all(size >= 1 and (same(n, 1) or same(n, size)) for n, size in zip(lengths, target, strict=True)):
         raise ShapeError(f"cannot expand {input.shape} to {wanted} in {input.graph.where}")
-    whole = with_ndim(input, len(target))
-    if same_shape(target, lengths):
-        return whole
-    strides = tuple(0 if same(n, 1) else 1 for n in lengths)
-    return cut(whole, (0,) * len(target), target, strides)
+    return target
 
 
 def repeat(input: Tensor, *repeats: Length | Sequence[Length]) -> Tensor:
