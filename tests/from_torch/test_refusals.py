@@ -339,6 +339,12 @@ def test_weights_and_examples_without_numbers():
         trtnn.from_torch(Residual().eval(), images(1, 3, 8, 8).to("meta"))
 
 
+def test_an_example_without_elements():
+    said = r"an input of the example has no elements: it is of shape \(0, 3, 8, 8\)\n  TensorRT has no tensors without"
+    with pytest.raises(UnsupportedError, match=said):
+        trtnn.from_torch(Residual().eval(), images(0, 3, 8, 8))
+
+
 def test_what_is_no_module():
     with pytest.raises(ArgumentError, match=r"a torch module or a function, not <class .*\n.*from_torch\(Net\(\), x\)"):
         trtnn.from_torch(Residual, X)

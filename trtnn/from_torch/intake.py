@@ -91,7 +91,8 @@ def check(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
     Raises:
         ArgumentError: a tensor is on torch's meta device, or has no shape yet, or there is no example, or a member has
             the name of what the source's module needs itself.
-        UnsupportedError: a module is in training mode, or the example holds a packed sequence.
+        UnsupportedError: a module is in training mode, or the example holds a packed sequence or a tensor without
+            elements.
     """
     for path, inner in module.named_modules():
         for name in (*inner._parameters, *inner._buffers, *inner._modules):
@@ -125,6 +126,12 @@ def check(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
             "from_torch needs an example of each input",
             f"forward takes: {', '.join(names) or 'nothing'}",
             "such as from_torch(model, torch.rand(1, 3, 224, 224))",
+        )
+    empty = [tuple(tensor.shape) for tensor in tensors_in((args, dict(kwargs))) if not tensor.numel()]
+    if empty:
+        raise UnsupportedError(
+            f"an input of the example has no elements: it is of shape {empty[0]}",
+            "TensorRT has no tensors without elements",
         )
     training = [path for path, inner in module.named_modules() if inner.training]
     if training:
