@@ -527,3 +527,12 @@ def test_spectrograms_and_padding_by_a_word(center, graph):
     assert 'Conv1d(1, 4, 4, padding="same", dilation=2)' in converted.source
     with torch.no_grad():
         assert_close([*converted.trace().run((x + 1).numpy())], [*model(x + 1)], 1e-5)
+
+
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
+def test_spectrograms_of_decomposed_programs(center):
+    model, x = Spectrogram(center).eval(), images(2, 128)
+    network = trtnn.from_torch(torch.export.export(model, (x,)).run_decompositions(), x).trace()
+    with torch.no_grad():
+        assert_close([*network.run((x + 1).numpy())], [*model(x + 1)], 1e-5)

@@ -51,6 +51,23 @@ def test_complex_numbers_of_python() -> None:
     assert_close(run(lambda x: F.view_as_real(x * 2j), whole), torch.view_as_real(torch.from_numpy(whole) * 2j))
 
 
+def _functions_of_parts(ops: Any, x: Any) -> list[Any]:
+    z = x * (1 - 2j)
+    results = [
+        ops.permute(z, (2, 0, 1)), ops.transpose(z, 0, -1), ops.reshape(z, (4, -1)), ops.flatten(z, 1),
+        ops.unsqueeze(z, 0), ops.squeeze(z[:1], 0), ops.select(z, 1, 2), ops.sum(z, dim=(0, 2), keepdim=True),
+        ops.mean(z, axis=1), ops.clone(z),
+    ]  # fmt: skip
+    return [ops.view_as_real(result) for result in results]
+
+
+def test_functions_that_are_done_with_both_parts_of_complex_numbers() -> None:
+    x = numbers(2, 3, 4)
+    assert_close(run(lambda x: _functions_of_parts(F, x), x), _functions_of_parts(torch, torch.from_numpy(x)))
+    message = message_of(DTypeError, lambda: trace(lambda x: F.relu(x * 1j), numbers(3)))
+    assert "relu takes a Tensor as input, not a trtnn.Complex" in message
+
+
 def test_complex_numbers_of_python_beside_a_dynamic_batch() -> None:
     sizes = [(1, 3), (4, 3)]
     check_dynamic(lambda x: _beside_numbers(F, x), lambda x: _beside_numbers(torch, x), (BATCH, 3), sizes)

@@ -19,7 +19,7 @@ from trtnn.arrays import array_of_torch, is_torch
 from trtnn.dtypes import DType, result_type
 from trtnn.errors import ArgumentError, DTypeError, TrtnnError, UnsupportedError, named
 from trtnn.graph.tensor import Tensor
-from trtnn.ops.complex import Complex
+from trtnn.ops.complex import OF_PARTS, Complex
 from trtnn.ops.constants import constant_array
 from trtnn.ops.creation import of_array
 from trtnn.ops.packing import PackedSequence
@@ -387,13 +387,15 @@ def public(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     """
     door = functools.cache(lambda: _Door(function, name))  # of most functions a network needs none
     plain = name.rpartition(".")[2]
-    copies = plain not in _ITSELF and not plain.endswith("_")
+    copies, is_of_parts = plain not in _ITSELF and not plain.endswith("_"), plain in OF_PARTS
     usual: set[tuple] = set()  # the types and keywords of calls that pass as they are
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         kinds = (*map(type, args), *kwargs, *map(type, kwargs.values())) if kwargs else tuple(map(type, args))
         if kinds not in usual:
+            if is_of_parts and args and isinstance(args[0], Complex):
+                return Complex(*(call(part, *args[1:], **kwargs) for part in (args[0].real, args[0].imag)))
             if not door().knows(args, kwargs):
                 args, kwargs = door().translate(args, kwargs)
             elif door().tells_by_types(args) and not any(isinstance(v, (list, tuple)) for v in kwargs.values()):

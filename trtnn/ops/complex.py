@@ -145,8 +145,8 @@ def _of_parts(function: Callable[..., Tensor]) -> Callable[..., Complex]:
     return each
 
 
-for _name, _function in {
-    "__getitem__": getitem,
+#: The functions that are done with the real and the imaginary parts alike, by name.
+OF_PARTS = {
     **dict.fromkeys(("clone", "contiguous", "resolve_conj"), lambda input: input),
     "view": reshape,
     **{
@@ -155,7 +155,8 @@ for _name, _function in {
             expand, flatten, mean, permute, repeat, reshape, select, squeeze, sum, transpose, unsqueeze,
         )
     },
-}.items():  # fmt: skip
+}  # fmt: skip
+for _name, _function in {"__getitem__": getitem, **OF_PARTS}.items():
     setattr(Complex, _name, _of_parts(_function))
 
 
