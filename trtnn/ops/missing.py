@@ -124,7 +124,7 @@ KINDS = (
         " q_per_channel_axis q_per_channel_scales q_per_channel_zero_points q_scale q_zero_point qscheme"
         " quantize_per_channel quantize_per_tensor quantize_per_tensor_dynamic quantized_batch_norm quantized_gru"
         " quantized_gru_cell quantized_lstm quantized_lstm_cell quantized_max_pool1d quantized_max_pool2d"
-        " quantized_max_pool3d quantized_rnn_relu_cell quantized_rnn_tanh_cell grouped_mm scaled_grouped_mm scaled_mm",
+        " quantized_max_pool3d quantized_rnn_relu_cell quantized_rnn_tanh_cell scaled_grouped_mm scaled_mm",
     ),
     Kind(
         "a view is a copy here until one of the two is changed",
