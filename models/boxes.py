@@ -25,6 +25,11 @@ ANCHORS = 3  # a cell, of the YOLOs that have some
 Numbers = np.ndarray | Tensor  # an array where all lengths are static
 
 
+def _is_flat(level: Any) -> bool:
+    """Whether a level's anchors are widths and heights one after another."""
+    return len(level) % 2 == 0 and all(isinstance(length, int | float) for length in level)
+
+
 def check_anchors_told(state_dict: Mapping[str, Any], head: str, model: str) -> None:
     """Check that a state dict tells of how many anchors its head is, beside how long the bias of one level is.
 
@@ -130,6 +135,8 @@ class AnchorHead(Module):
     def set_anchors(self, anchors: Sequence[Sequence[Sequence[float]]]) -> None:
         """Take anchors in pixels, by level, the finest first, in place of those that it has.
 
+        Each level has pairs of width and height, or these one after another, as YOLOv5's YAML files have them.
+
         Raises:
             ArgumentError: there are not as many, or one is no length.
         """
@@ -142,6 +149,7 @@ class AnchorHead(Module):
         Raises:
             ArgumentError: there are not as many as it has, or one is no length.
         """
+        anchors = [np.reshape(level, (-1, 2)).tolist() if _is_flat(level) else level for level in anchors]
         counts = [len(level) for level in anchors]
         if counts != [self.anchors.shape[1]] * len(self.strides) or {len(pair) for a in anchors for pair in a} != {2}:
             raise ArgumentError(

@@ -167,12 +167,18 @@ class Family(Module):
         loaded = zip(optional, before, strict=True)
         self._followed = followed + [following.Change(member, "data", member.data, data) for member, data in loaded]
         self.adopt(said)
-        self._warn_of_anchors(said, own)
+        if "anchors" not in said and self.comes_with_anchors(part):
+            self._warn_of_anchors(own)
         return result
 
-    def _warn_of_anchors(self, said: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    @classmethod
+    def comes_with_anchors(cls, state_dict: Mapping[str, Any]) -> bool:
+        """Whether a whole state dict under names like these has the anchors of a head that has some."""
+        return True
+
+    def _warn_of_anchors(self, own: Mapping[str, Any]) -> None:
         """Warn of anchors that nothing tells of, neither who made the model nor the file of the head's weights."""
-        for path, head in self.named_modules() if "anchors" not in said else ():
+        for path, head in self.named_modules():
             if not isinstance(head, AnchorHead) or not head.are_usual or f"{path}.anchors" in own:
                 continue
             if any(name.startswith(f"{path}.") for name in own):

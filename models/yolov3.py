@@ -268,6 +268,11 @@ class YOLOv3(Family):
                 check_anchors_told(state_dict, head, "YOLOv3")
 
     @classmethod
+    def comes_with_anchors(cls, state_dict: Mapping[str, Any]) -> bool:
+        """Whether a whole state dict under names like these has anchors: mmdetection's has none."""
+        return not any(name.startswith("bbox_head.") for name in state_dict)
+
+    @classmethod
     def canonical(cls, state_dict: Mapping[str, Any]) -> dict[str, Any]:
         """Return a state dict under the model's own names, which are mmdetection's; arrays are not copied.
 

@@ -229,7 +229,8 @@ class YOLOv5(Family):
         self.head, self.version = head, version
         multiples: dict[str, Any] = {"depth": depth, "width": width}
         for option, value in multiples.items():
-            if value is not None and not (isinstance(value, int | float) and not isinstance(value, bool) and value > 0):
+            is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+            if value is not None and not (is_number and value > 0):
                 raise ArgumentError(f"{option} is a number above 0, not {value!r}")
         self.depth, self.width = depth or self.variants[name].depth, width or self.variants[name].width
         usual = np.array(_ANCHORS_P6 if p6 else _ANCHORS_P5, np.float32).reshape(-1, ANCHORS, 2)

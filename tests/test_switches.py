@@ -1,4 +1,4 @@
-"""Arguments that are True or False: no string and no number stands for them, wherever they are public."""
+"""Arguments that are True or False: no string and no number stands for them in trtnn's own functions."""
 
 from __future__ import annotations
 

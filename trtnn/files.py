@@ -14,6 +14,7 @@ import shlex
 import stat
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -69,24 +70,24 @@ class MappedFile(mmap.mmap):
     """
 
     path: Path
-    _full: str
+    _descriptor: int
     _was: os.stat_result
 
     def __new__(cls, file: BinaryIO, access: int) -> MappedFile:
         self = super().__new__(cls, file.fileno(), 0, access=access)
-        self.path, self._full = Path(file.name), os.path.abspath(file.name)
-        self._was = os.fstat(file.fileno())
+        self.path, self._was = Path(file.name), os.fstat(file.fileno())
+        self._descriptor = os.dup(file.fileno())  # of this file, whatever has its name later
+        weakref.finalize(self, os.close, self._descriptor).atexit = False
         return self
 
     def is_as_it_was(self) -> bool:
         """Whether nobody has written to the file since it was mapped, as far as its size and time tell."""
-        try:
-            now = os.stat(self._full)
-        except OSError:  # it has another name, or none
-            return True
-        was = self._was
-        is_other = (now.st_dev, now.st_ino) != (was.st_dev, was.st_ino)
-        return is_other or (now.st_size, now.st_mtime_ns) == (was.st_size, was.st_mtime_ns)
+        now, was = os.fstat(self._descriptor), self._was
+        return (now.st_size, now.st_mtime_ns) == (was.st_size, was.st_mtime_ns)
+
+    def is_whole(self) -> bool:
+        """Whether all bytes that were mapped are there still: to touch others ends the process."""
+        return os.fstat(self._descriptor).st_size >= len(self)
 
 
 def resolved(path: Path) -> Path:

@@ -78,6 +78,36 @@ def test_what_was_written_into_is_not_saved(path):
     assert not target.exists()
 
 
+def test_what_was_renamed_and_then_written_into_is_not_saved(path):
+    state_dict, renamed = trtnn.load(path), path.with_name(f"renamed{path.suffix}")
+    path.rename(renamed)
+    write_into(renamed, 2.0)
+    assert "was written to" in message_of(CheckpointError, trtnn.save, state_dict, path)
+
+
+def test_what_is_written_into_while_it_is_saved(path, monkeypatch):
+    state_dict, target = trtnn.load(path), path.with_name("copy.npz")
+    before = path.stat().st_mtime_ns
+    meanwhile = lambda *given: os.utime(path, ns=(before + 1, before + 1))  # noqa: E731
+    monkeypatch.setattr("trtnn.checkpoint.check_suffix", lambda _: meanwhile)
+    assert "was written to" in message_of(CheckpointError, trtnn.save, state_dict, target)
+    assert not target.exists()
+
+
+def test_what_was_written_into_is_not_merged(path, tmp_path):
+    factors = {
+        "layer.lora_A.weight": np.ones((2, 200), np.float32),
+        "layer.lora_B.weight": np.ones((200, 2), np.float32),
+    }
+    trtnn.save({f"base_model.model.{name}": array for name, array in factors.items()}, tmp_path / "adapter.safetensors")
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 2, "lora_alpha": 2}')
+    state_dict = trtnn.load(path)
+    assert trtnn.merge_lora(state_dict, tmp_path / "adapter.safetensors")["layer.weight"][0, 0] == 3
+    write_into(path, 2.0)
+    message = message_of(CheckpointError, trtnn.merge_lora, state_dict, tmp_path / "adapter.safetensors")
+    assert "was written to" in message
+
+
 def test_what_is_written_while_it_is_copied(path, monkeypatch):
     """The arrays are copied when a trace ends."""
     model = loaded(path)

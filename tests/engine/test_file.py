@@ -64,15 +64,24 @@ def test_an_engine_may_be_saved_over_itself(saved):
 
 
 @pytest.mark.parametrize("use", [Engine.check_plan, lambda engine: engine.save(engine.path)])
-@pytest.mark.parametrize("data", [b"short", None])
-def test_a_file_that_was_written_into_is_not_used(saved, use, data):
+@pytest.mark.parametrize("write", [lambda data: b"short", lambda data: data[:-1] + bytes([data[-1] ^ 1])])
+def test_a_file_that_was_written_into_is_not_used(saved, use, write):
     """The plan is read when it is needed: in a file that was cut short that would end the process."""
     loaded, before = Engine.load(saved), saved.stat().st_mtime_ns
-    saved.write_bytes(saved.read_bytes() if data is None else data)
+    saved.write_bytes(write(saved.read_bytes()))
     os.utime(saved, ns=(before + 1, before + 1))
     message = message_of(EngineError, use, loaded)
     assert f"the engine file {saved} was written to after it was read" in message
     assert "cp writes into it" in message
+
+
+@pytest.mark.parametrize("use", [Engine.check_plan, lambda engine: engine.save(engine.path)])
+def test_a_file_that_has_another_time_alone_is_used(saved, use):
+    """Caches give a file the time of its last use."""
+    loaded, before, data = Engine.load(saved), saved.stat().st_mtime_ns, saved.read_bytes()
+    os.utime(saved, ns=(before + 1, before + 1))
+    use(loaded)
+    assert saved.read_bytes() == data
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from benchmarks.zoo import randomised
 from benchmarks.zoo.torchvision_models import import_torchvision
 from tests.helpers import assert_close, message_of
 from trtnn.errors import UnsupportedError
+from trtnn.from_torch.recording.experts import each_for_all_tokens
 from trtnn.from_torch.verify import outputs_of
 
 pytestmark = [
@@ -205,6 +207,27 @@ def test_experts_that_loop_over_tokens_compute_all(name):
         with torch.no_grad():
             expected = model(input_ids=ids, attention_mask=torch.ones_like(ids))[0]
         assert_close(network.run(ids.numpy(), np.ones(ids.shape, np.int64))["last_hidden_state"], expected, 1e-5)
+
+
+def test_experts_of_other_threads_stay_theirs():
+    """JetMoE's methods hand each other tuples, and ours have another length."""
+    model, ids, found = model_of("JetMoe"), tokens(), []
+
+    def run():
+        with torch.no_grad():
+            return model(input_ids=ids)[0]
+
+    expected = run()
+    mixture = next(module for module in model.modules() if type(module).__name__ == "JetMoeMoA")
+    lengths = []
+    with each_for_all_tokens():
+        for target in (lambda: lengths.append(len(mixture.map(torch.ones(1, 3, 32))[2])), lambda: found.append(run())):
+            thread = threading.Thread(target=target)
+            thread.start()
+            thread.join()
+        lengths.append(len(mixture.map(torch.ones(1, 3, 32))[2]))
+    assert lengths[0] != lengths[1]
+    assert_close(found[0].numpy(), expected, 1e-6)
 
 
 def test_nllbs_experts_compute_all_tokens():

@@ -589,6 +589,14 @@ def test_multiples_are_numbers_above_0(option, value):
     )
 
 
+def test_multiples_may_be_numpys_numbers():
+    given = (
+        create("yolov5n", depth=np.float32(0.67), width=np.float64(0.5)).state_dict(),
+        create("yolov5n", depth=0.67, width=0.5).state_dict(),
+    )
+    assert [array.shape for array in given[0].values()] == [array.shape for array in given[1].values()]
+
+
 # -- boxes of the raw head --------------------------------------------------------------------------------------------
 
 

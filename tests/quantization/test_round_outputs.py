@@ -8,6 +8,7 @@ import torch
 
 from tests.helpers import message_of
 from tests.quantization.networks import Block, filled, images, quantize
+from trtnn import functional as F
 from trtnn.errors import ArgumentError
 from trtnn.modules import Conv2d, Module
 
@@ -63,6 +64,37 @@ def test_the_head_reads_what_was_rounded(dtype):
     assert np.abs(given - exact).max() > scale / 4
 
 
+class Joined(Module):
+    """What is rounded is read through what passes numbers on."""
+
+    def __init__(self, way) -> None:
+        super().__init__()
+        self.inputs, self.way = {"x": SHAPE}, way
+        self.before, self.beside, self.head = Conv2d(16, 16, 1), Conv2d(16, 16, 1), Conv2d(16, 16, 1, bias=False)
+        self.behind, self.last = Conv2d(32 if way == "cat" else 16, 8, 3), Conv2d(8, 4, 1)
+
+    def forward(self, x):
+        y = self.before(x)
+        read = {
+            "cat": lambda: F.cat([y, self.beside(x)], 1),
+            "pool": lambda: F.max_pool2d(y, 2),
+            "flip": lambda: y[:, :, ::2],
+        }
+        return self.last(self.behind(read[self.way]())), self.head(y)
+
+
+@pytest.mark.parametrize("way", ["cat", "pool", "flip"])
+def test_what_is_read_through_a_layer_that_passes_numbers_on(way):
+    (x,) = images(1, *SHAPE)
+    model = quantize(filled(Joined(way)), [x], method="max", skip=SKIP, round_outputs=["before"])
+    scale = model.before.output_scale.item()
+    assert scale == model.behind.input_scale.item()
+    model.head.weight.data = np.eye(16, dtype=np.float32)[:, :, None, None]
+    given = model.trace().run(x)[1] / scale
+    np.testing.assert_allclose(given, np.round(given), atol=1e-4)
+    assert len(np.unique(np.round(given))) > 20
+
+
 def test_a_pattern_names_all_that_is_shared_and_no_more():
     rounded = quantize(filled(Shared()), images(1, *SHAPE), skip=SKIP, round_outputs=["*"])
     assert [name for name, _ in rounded.named_buffers() if name.endswith("output_scale")] == ["before.act.output_scale"]
@@ -109,5 +141,7 @@ def test_what_no_quantised_layer_reads_is_refused():
     message = refused(round_outputs=["befor"])
     assert "round_outputs names 'befor', which gives nothing that a quantised layer reads" in message
     assert "before.act" in message
+    assert "those that can be: before.act" in message
     assert "round_outputs names 'head'" in refused(round_outputs=["head"])
+    assert "round_outputs names 'before'" in refused(round_outputs=["before"], modules=["last"])
     assert "round_outputs takes a list of module paths, not the string 'before'" in refused(round_outputs="before")

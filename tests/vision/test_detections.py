@@ -364,6 +364,7 @@ def test_tensors_of_any_type_are_taken(two):
     tensors = [torch.tensor(value) for value in (two.boxes, two.scores, two.classes)]
     assert Detections(tensors[0].bfloat16(), tensors[1].half(), tensors[2].int()) == two
     assert Detections(tensors[0].requires_grad_(), tensors[1].double(), tensors[2].float()) == two
+    assert Detections(tensors[0], tensors[1], tensors[2].bfloat16().requires_grad_()) == two
 
 
 @pytest.mark.parametrize(

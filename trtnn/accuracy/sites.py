@@ -18,7 +18,6 @@ from trtnn.graph.placement import WITH_KERNEL, Edges, LayerEdges, is_narrow, is_
 from trtnn.graph.quantization import Placement
 
 _POINTWISE = ("ACTIVATION", "ELEMENTWISE", "SCALE")
-_GIVES = "gives nothing that a quantised layer reads"
 
 
 @dataclass
@@ -50,7 +49,7 @@ class Sites:
         int8: whether it is for int8, whose kernels want more to be rounded than what is multiplied: what a sum alone
             reads, so that it is computed of two rounded sides, and what first convolutions give to an activation.
         rounded: the paths of modules, or patterns, whose output is rounded for all that reads it where something
-            quantised does.
+            quantised does; see :meth:`check_rounded`.
         kept: the paths of modules whose output is not rounded, whatever else asks for it.
 
     Attributes:
@@ -77,7 +76,7 @@ class Sites:
         self._int8 = int8
         possible = dict(self._read())
         self._choose(possible)
-        whole = _named(dict(self._read_by_sites()).values(), rounded, "round_outputs", possible, _GIVES)
+        whole = {path for path in dict(self._read_by_sites()).values() if _matches(path, rounded)}
         skipped = _named(dict.fromkeys([*possible, *self._could_be_rounded(), *whole]), skip, "skip", possible)
         wanted = possible.keys() if paths is None else _named(possible, paths, "modules", possible)
         self._choose({path: site for path, site in possible.items() if path in wanted and path not in skipped})
@@ -135,10 +134,26 @@ class Sites:
         self._flowing = self._flow()
         self.outputs = {**dict(self._second_sides()), **dict(self._before_activations())} if self._int8 else {}
 
+    def check_rounded(self, rounded: Sequence[str]) -> None:
+        """Check that something quantised reads what modules give whose output is to be rounded for all that reads it.
+
+        Args:
+            rounded: the paths of these modules, or patterns.
+
+        Raises:
+            ArgumentError: one of them names no such module.
+        """
+        paths = dict(self._read_by_sites()).values()
+        _named(paths, rounded, "round_outputs", paths, "gives nothing that a quantised layer reads")
+
     def _read_by_sites(self) -> Iterator[tuple[str, str]]:
         """Yield the tensors that quantised layers read, each with the module that returns it."""
+        edges, read = self._edges, set(self._demanded)
+        for index in range(len(edges.layers) - 1, -1, -1):
+            if edges.passes_on(index) and edges.layers[index].gives[0] in read:
+                read.update(name for _, name in edges.data_reads(index))
         for name, path in self._makers().items():
-            if name in self._demanded:
+            if name in read:
                 yield name, path
 
     def _shared(self) -> Iterator[tuple[str, str]]:
@@ -383,12 +398,17 @@ def _named(
     """Return those of some paths that patterns name; an error lists the possible ones."""
     named: set[str] = set()
     for pattern in patterns:
-        inside = {path for path in known if any(fnmatch.fnmatchcase(holder, pattern) for holder in _holders(path))}
+        inside = {path for path in known if _matches(path, [pattern])}
         if not inside:
             near = nearest(pattern, known, most=3)
             raise ArgumentError(f"{argument} names {pattern!r}, which {lacks}", *near, *_that_can(possible))
         named |= inside
     return named
+
+
+def _matches(path: str, patterns: Sequence[str]) -> bool:
+    """Whether patterns name a module, or one that holds it."""
+    return any(fnmatch.fnmatchcase(holder, pattern) for holder in _holders(path) for pattern in patterns)
 
 
 def _holders(path: str) -> list[str]:

@@ -41,7 +41,8 @@ def merge_lora(state_dict: Mapping[str, Any], adapter: str | os.PathLike[str], s
 
     Raises:
         StateDictError: the adapter is for another model: what is not there, or of another shape, is listed.
-        CheckpointError: it is no LoRA adapter, one that is no such sum, such as DoRA, or damaged.
+        CheckpointError: it is no LoRA adapter, one that is no such sum, such as DoRA, or damaged; or the file that a
+            weight is a view of was written to after it was loaded.
         DTypeError: a weight is no floating number, or becomes infinite.
         ArgumentError: ``scale`` is no finite number, or is none that whole modules can be scaled by.
     """

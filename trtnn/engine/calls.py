@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trtnn.arrays import address_of
 from trtnn.errors import ArgumentError
 from trtnn.shapes.call import Shapes, check_array, check_numpy_has, name_arguments
 from trtnn.shapes.spec import TensorSpec
@@ -96,6 +98,9 @@ def _check_apart(out: Mapping[str, Any]) -> None:
     Raises:
         ArgumentError: one is.
     """
+    spans = sorted(map(_span, out.values()))
+    if all(end <= start for (_, end), (start, _) in itertools.pairwise(spans)):
+        return
     for (name, one), (other, another) in itertools.combinations(out.items(), 2):
         if isinstance(one, np.ndarray):
             share = np.shares_memory(one, another)
@@ -103,6 +108,14 @@ def _check_apart(out: Mapping[str, Any]) -> None:
             share = overlap(one.data_ptr(), one.nbytes, another.data_ptr(), another.nbytes)
         if share:
             raise ArgumentError(f"out {name!r} and out {other!r} have memory in common", "each needs its own")
+
+
+def _span(array: Any) -> tuple[float, float]:
+    """Return the addresses that the elements of an array or tensor lie between; all of an array that has gaps."""
+    if not isinstance(array, np.ndarray):
+        return array.data_ptr(), array.data_ptr() + array.nbytes
+    start = address_of(array)
+    return (start, start + array.nbytes) if array.flags.c_contiguous else (-math.inf, math.inf)
 
 
 def overlap(address: int, size_bytes: int, other: int, other_bytes: int) -> bool:

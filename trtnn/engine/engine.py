@@ -94,7 +94,7 @@ class Engine:
         with self._lock:
             if self._shapes is None:
                 backend = self.check_runnable()
-                engine_file.check_file(self.plan)
+                engine_file.check_file(self.plan, self.description)
                 device_memory()  # it makes a CUDA context current, which TensorRT needs
                 _runtime, engine = deserialize(backend, self.plan)
                 inputs, outputs = read_bindings(engine, backend.trt)
@@ -176,7 +176,7 @@ class Engine:
             EngineError: only TensorRT can tell what the engine is, and it or the GPU is not here.
         """
         self._described()
-        engine_file.check_file(self.plan)
+        engine_file.check_file(self.plan, self.description)
         engine_file.write(path, self.description, self.plan)
         return Path(path)
 
@@ -198,7 +198,7 @@ class Engine:
         Raises:
             EngineError: it is not, or its file was written to after it was read.
         """
-        engine_file.check_file(self.plan)
+        engine_file.check_file(self.plan, self.description)
         if self._shapes is not None and not self._checked:
             engine_file.check_plan(self.plan, self.description, self._file)
         self._checked = True

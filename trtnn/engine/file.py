@@ -278,15 +278,22 @@ def _check_build(build: Any) -> None:
         raise TypeError(f"how it was built is no table of whole numbers: {build!r:.200}")
 
 
-def check_file(plan: memoryview) -> None:
+def check_file(plan: memoryview, description: Mapping[str, Any]) -> None:
     """Check that nobody has written to the file that a plan lies in since it was read.
+
+    Args:
+        plan: the plan.
+        description: what is said of it; where it has a digest, a file that has another time alone is the same.
 
     Raises:
         EngineError: somebody has.
     """
-    if isinstance(plan.obj, MappedFile) and not plan.obj.is_as_it_was():
+    file = plan.obj
+    if isinstance(file, MappedFile) and not file.is_as_it_was():
+        if file.is_whole() and digest(plan) == description.get("plan_digest"):
+            return
         raise EngineError(
-            f"the engine file {plan.obj.path} was written to after it was read",
+            f"the engine file {file.path} was written to after it was read",
             "read it again: trtnn.Engine.load(path)",
             "engine.save and mv replace a file, which keeps what was read before; cp writes into it",
         )

@@ -437,6 +437,7 @@ class GraphWorker(Worker):
     def close(self) -> None:
         """Free the graph, the context and the buffers."""
         self.memory.synchronize()
+        self._context = None  # first, so that no thread launches a graph that is gone
         self._graph.close()
         super().close()
 

@@ -132,7 +132,7 @@ def quantize(
         network = model.trace()
         ends = Sites(network.graph, int8=not is_fp8).ends(_LAST[dtype]) if skip is None and paths is None else ()
         skip = glob_paths(ends) if skip is None else skip
-        sites = _checked(Sites(network.graph, paths, skip, not is_fp8, rounded=round_outputs))
+        sites = _checked(Sites(network.graph, paths, skip, not is_fp8, rounded=round_outputs), round_outputs)
         calibration = Calibration(network, sites, with_histograms=method != "max")
         calibration.run(first, first.total, None if calibration_cache is None else Path(calibration_cache), on_gpu)
 
@@ -319,8 +319,9 @@ def _weight_ranges(sites: Sites) -> dict[str, np.ndarray]:
     return channel_ranges({path: site.weights for path, site in sites.by_path.items() if site.weights})
 
 
-def _checked(sites: Sites) -> Sites:
-    """Return sites, once their weights are known to be finite: what is wrong with them is told before anything runs."""
+def _checked(sites: Sites, round_outputs: Sequence[str]) -> Sites:
+    """Return sites that are known to be right: what is wrong with weights or paths is told before anything runs."""
+    sites.check_rounded(round_outputs)
     _weight_ranges(sites)
     return sites
 

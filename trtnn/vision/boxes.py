@@ -19,22 +19,27 @@ def floats(name: str, values: Any) -> np.ndarray:
         ShapeError: lists are of other lengths than those beside them.
         DTypeError: they are no real numbers.
     """
-    try:
-        array = array_of_torch(values.detach()) if is_torch(values) else np.asarray(values)
-    except ValueError as error:
-        raise ShapeError(f"{name} are an array of numbers", str(error)) from None
+    array = _array(name, values)
     if array.dtype.kind not in "biuf" and array.size:
         raise DTypeError(f"{name} are numbers", f"received: {array.dtype}")
     return np.asarray(array, np.float32)
+
+
+def _array(name: str, values: Any) -> np.ndarray:
+    try:
+        return array_of_torch(values.detach()) if is_torch(values) else np.asarray(values)
+    except ValueError as error:
+        raise ShapeError(f"{name} are an array of numbers", str(error)) from None
 
 
 def class_indices(classes: Any) -> np.ndarray:
     """Return the indices of classes, (n,) int64; other types hold whole numbers too, as a row of an output does.
 
     Raises:
+        ShapeError: lists are of other lengths than those beside them.
         DTypeError: one is no whole number.
     """
-    array = np.asarray(classes)
+    array = _array("classes", classes)
     if array.dtype == np.int64:
         return array
     with np.errstate(invalid="ignore"):  # of NaN

@@ -166,7 +166,9 @@ _OF_STFT = ("normalized", "onesided", "return_complex", "align_to_window")
 def _stft(step: Step, express: Express) -> Expression:
     """Return a spectrogram: torch's function pads before it, and leaves ATen's what that does not."""
     first, rest = step.args[:5], step.args[5:]
-    is_padded = any(isinstance(value, str) for value in rest) or bool({"center", "pad_mode"} & step.kwargs.keys())
+    overload = getattr(step.function, "_overloadname", None)  # a trace's call has none
+    words = any(isinstance(value, str) for value in rest) or bool({"center", "pad_mode"} & step.kwargs.keys())
+    is_padded = words if overload is None else overload == "center"
     names = ("center", "pad_mode", *_OF_STFT) if is_padded else _OF_STFT
     how = {} if is_padded else {"center": False}
     how |= dict(zip(names, rest, strict=False)) | step.kwargs

@@ -13,7 +13,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -36,18 +36,15 @@ def each_for_all_tokens() -> Iterator[None]:
 @contextmanager
 def _stood_in_for() -> Iterator[None]:
     """Let functions of ours stand for those of transformers that loop over the tokens which an expert was sent."""
-    replaced: list[tuple[Any, str, Any]] = []
-    for (model, name, method), ours in _OF_MODELS.items():
-        kind = getattr(sys.modules.get(f"transformers.models.{model}.modeling_{model}"), name, None)
-        theirs = vars(kind).get(method) if isinstance(kind, type) else None
-        if theirs is not None and _arguments(theirs) == _arguments(ours):  # another version's may mean something else
-            replaced.append((kind, method, theirs))
-            setattr(kind, method, ours)
-    try:
+    with ExitStack() as stack:
+        for (model, name, method), ours in _OF_MODELS.items():
+            kind = getattr(sys.modules.get(f"transformers.models.{model}.modeling_{model}"), name, None)
+            theirs = vars(kind).get(method) if isinstance(kind, type) else None
+            if theirs is not None and _arguments(theirs) == _arguments(
+                ours
+            ):  # another version's may mean another thing
+                stack.enter_context(replaced(kind, method, ours))
         yield
-    finally:
-        for kind, method, theirs in replaced:
-            setattr(kind, method, theirs)
 
 
 def _arguments(function: Callable[..., Any]) -> list[str]:
