@@ -14,7 +14,7 @@ import numpy as np
 
 from trtnn import functional as F
 from trtnn.checkpoint.state_dict import metadata_of
-from trtnn.errors import ArgumentError, StateDictError
+from trtnn.errors import ArgumentError, StateDictError, is_number
 from trtnn.graph.tensor import Tensor
 from trtnn.models.names import FROM_TORCH
 from trtnn.modules import Module
@@ -27,7 +27,7 @@ Numbers = np.ndarray | Tensor  # an array where all lengths are static
 
 def _is_flat(level: Any) -> bool:
     """Whether a level's anchors are widths and heights one after another."""
-    return len(level) % 2 == 0 and all(isinstance(length, int | float) for length in level)
+    return len(level) % 2 == 0 and all(map(is_number, level))
 
 
 def check_anchors_told(state_dict: Mapping[str, Any], head: str, model: str) -> None:

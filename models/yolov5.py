@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trtnn import functional as F
-from trtnn.errors import ArgumentError, check_switches
+from trtnn.errors import ArgumentError, check_switches, is_number
 from trtnn.graph.tensor import Tensor
 from trtnn.models.blocks import SPP, SPPF, Bottleneck, Concat, Conv, without_norms
 from trtnn.models.boxes import ANCHORS, AnchorHead, check_anchors_told, other_anchors
@@ -229,8 +229,7 @@ class YOLOv5(Family):
         self.head, self.version = head, version
         multiples: dict[str, Any] = {"depth": depth, "width": width}
         for option, value in multiples.items():
-            is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-            if value is not None and not (is_number and value > 0):
+            if value is not None and not (is_number(value) and value > 0):
                 raise ArgumentError(f"{option} is a number above 0, not {value!r}")
         self.depth, self.width = depth or self.variants[name].depth, width or self.variants[name].width
         usual = np.array(_ANCHORS_P6 if p6 else _ANCHORS_P5, np.float32).reshape(-1, ANCHORS, 2)

@@ -109,14 +109,18 @@ def check_switches(*, or_none: bool = False, **switches: Any) -> None:
             raise ArgumentError(f"{name} is {'True, False or None' if or_none else 'True or False'}, not {value!r}")
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value is one real number, Python's or NumPy's; True and False are none."""
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
 def check_tolerance(tolerance: Any) -> None:
     """Check a tolerance: a number from 0 up, not NaN.
 
     Raises:
         ArgumentError: it is something else.
     """
-    is_number = isinstance(tolerance, int | float | np.integer | np.floating) and not isinstance(tolerance, bool)
-    if not is_number or not tolerance >= 0:
+    if not is_number(tolerance) or not tolerance >= 0:
         raise ArgumentError(f"a tolerance is a number from 0 up, not {tolerance!r}")
 
 

@@ -353,7 +353,8 @@ def test_anchors_that_ultralytics_checkpoint_lacks_are_not_guessed():
     with pytest.warns(UserWarning, match=USUAL):
         models.from_state_dict(state, classes=CLASSES)
     own = [[[5, 7], [9, 30], [11, 12]], [[30, 20], [21, 45], [50, 40]]]
-    for given in (own, [np.ravel(level).tolist() for level in own]):  # as YAML files have them
+    flat = [np.ravel(level) for level in own]  # as YAML files have them
+    for given in (own, [level.tolist() for level in flat], [level.astype(np.float32) for level in flat]):
         model = models.from_state_dict(state, classes=CLASSES, anchors=given)
         np.testing.assert_allclose([model.bbox_head.anchors_px(level) for level in (0, 1)], own, rtol=1e-6)
 

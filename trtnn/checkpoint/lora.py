@@ -14,7 +14,16 @@ from trtnn.arrays import array_of_torch, is_torch
 from trtnn.checkpoint.adapter import Adapter, LayerFactors, read_adapter
 from trtnn.checkpoint.mapped import check_files, file_of
 from trtnn.checkpoint.state_dict import ADAPTERS, StateDict, metadata_of
-from trtnn.errors import ArgumentError, CheckpointError, DTypeError, StateDictError, first_lines, harmless_text, nearest
+from trtnn.errors import (
+    ArgumentError,
+    CheckpointError,
+    DTypeError,
+    StateDictError,
+    first_lines,
+    harmless_text,
+    is_number,
+    nearest,
+)
 
 
 def merge_lora(state_dict: Mapping[str, Any], adapter: str | os.PathLike[str], scale: float = 1.0) -> StateDict:
@@ -46,11 +55,7 @@ def merge_lora(state_dict: Mapping[str, Any], adapter: str | os.PathLike[str], s
         DTypeError: a weight is no floating number, or becomes infinite.
         ArgumentError: ``scale`` is no finite number, or is none that whole modules can be scaled by.
     """
-    if (
-        isinstance(scale, bool)
-        or not isinstance(scale, (int, float, np.floating, np.integer))
-        or not np.isfinite(scale)
-    ):
+    if not is_number(scale) or not np.isfinite(scale):
         raise ArgumentError(f"scale is a finite number, not {scale!r}")
     if not isinstance(state_dict, Mapping):
         raise ArgumentError(f"merge_lora takes a state dict, not a {type(state_dict).__name__}")

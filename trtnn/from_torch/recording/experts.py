@@ -40,9 +40,8 @@ def _stood_in_for() -> Iterator[None]:
         for (model, name, method), ours in _OF_MODELS.items():
             kind = getattr(sys.modules.get(f"transformers.models.{model}.modeling_{model}"), name, None)
             theirs = vars(kind).get(method) if isinstance(kind, type) else None
-            if theirs is not None and _arguments(theirs) == _arguments(
-                ours
-            ):  # another version's may mean another thing
+            # Another version's may mean something else by other arguments.
+            if theirs is not None and _arguments(theirs) == _arguments(ours):
                 stack.enter_context(replaced(kind, method, ours))
         yield
 
