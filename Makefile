@@ -24,10 +24,11 @@ test: export MALLOC_PERTURB_ = 165
 demo: .venv/ready
 	$(BIN)/trtnn demo --output build/demo
 
+# Without --pythonpath pyright takes the PATH's version of Python, by which NumPy's types may be unknown.
 test: .venv/ready .venv/bindings/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright --project pyproject.toml
+	$(BIN)/pyright --project pyproject.toml --pythonpath $(BIN)/python
 	$(BIN)/python -W 'ignore:Unable to activate pytest' -m slipcover -m pytest -n 2 --dist worksteal
 	@sed -n '2p;$$p' build/coverage.txt  # a figure to look at, not a bound
 
