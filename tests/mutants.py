@@ -1,6 +1,7 @@
 """Break the code in small ways, one at a time, and see whether a test fails: mutation testing.
 
 >>> python -m tests.mutants record                              # which test runs which line; more is for pytest
+>>> python -m tests.mutants record tests/quantization --of trtnn/quantization trtnn/accuracy
 >>> python -m tests.mutants run trtnn/ops models/boxes.py --sample 100 --seed 1
 >>> python -m tests.mutants run trtnn/ops/norms.py --sample 0   # every mutant of a file
 
@@ -155,15 +156,15 @@ def mutated(mutant: Mutant) -> ast.Module:
 
 
 class _Recorder:
-    """A plugin of pytest: the lines of the targets that each test comes through, and the time that it takes."""
+    """A plugin of pytest: the lines of files and folders that each test comes through, and the time that it takes."""
 
-    def __init__(self) -> None:
+    def __init__(self, targets: list[str]) -> None:
         import coverage
 
         self.coverage = coverage.Coverage(
             data_file=None,
             config_file=False,
-            include=[f"{ROOT / target}{'' if target.endswith('.py') else '/**'}" for target in TARGETS],
+            include=[f"{ROOT / target}{'' if target.endswith('.py') else '/**'}" for target in targets],
         )
         self.seconds: dict[str, float] = {}
 
@@ -188,9 +189,9 @@ class _Recorder:
         (RECORD / "lines.json").write_text(json.dumps({"lines": found, "seconds": self.seconds}), encoding="utf-8")
 
 
-def record(tests: list[str]) -> int:
-    """Run tests, and keep which lines each of them comes through."""
-    return pytest.main(["-p", "no:xdist", "-q", "--tb=short", *tests], plugins=[_Recorder()])
+def record(tests: list[str], targets: list[str]) -> int:
+    """Run tests, and keep which lines of files and folders each of them comes through."""
+    return pytest.main(["-p", "no:xdist", "-q", "--tb=short", *tests], plugins=[_Recorder(targets)])
 
 
 def tests_of(mutant: Mutant, recorded: dict[str, Any], most: float) -> list[str]:
@@ -298,13 +299,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["record", "run"])
     parser.add_argument("paths", nargs="*", help="tests to record, or files and folders to break")
+    parser.add_argument("--of", nargs="+", default=TARGETS, help="files and folders whose lines are recorded")
     parser.add_argument("--sample", type=int, default=100, help="how many mutants; 0 for all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--most", type=float, default=20, help="seconds of tests that a mutant is given")
     parser.add_argument("--match", default="", help="a regular expression that a mutant's line has to hold")
     given, more = parser.parse_known_args()
     if given.what == "record":
-        return record([*(given.paths or TESTS), *more])
+        return record([*(given.paths or TESTS), *more], given.of)
     return run(given.paths or TARGETS, given.sample, given.seed, given.most, given.match)
 
 
