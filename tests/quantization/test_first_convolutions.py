@@ -57,6 +57,8 @@ BEHIND = {
     "relu of two": (lambda net, x: F.relu(x) + net.extra(x), False, False),
     "silu and relu": (lambda net, x: F.silu(x) + F.relu(x), True, False),
     "silu and a sum": (lambda net, x: F.silu(x) + x, True, False),
+    "a sum with its tanh": (lambda net, x: x + F.tanh(x), True, False),
+    "sigmoid and a scale": (lambda net, x: F.sigmoid(x) + x * 0.3, True, False),
     "silu and a convolution": (lambda net, x: F.silu(x) + net.extra(x), True, False),
     "a scale first": (lambda net, x: F.silu(x * 0.3), True, False),
     "its parts": (lambda net, x: F.maximum(x, 0) + F.minimum(x, 0) * 0.2, True, False),

@@ -9,6 +9,7 @@ import trtnn
 from tests.helpers import message_of
 from tests.quantization.networks import Block, detector, filled, images, quantize
 from trtnn import functional as F
+from trtnn.accuracy.rounding import PrecisionReport, PrecisionRow
 from trtnn.errors import ArgumentError, ShapeError
 from trtnn.modules import Conv2d, Module
 from trtnn.quantization.choosing import Speed, not_faster
@@ -74,6 +75,21 @@ def test_just_enough_modules_are_left_out():
     model = quantize(detector(), samples, skip=report.suggested_skip(whole * 0.5))
     results = np.stack([model.trace().run(x) for x in samples])
     assert rms(results - plain, plain) < whole * 0.7  # scales are others where less is joined
+
+
+def test_a_module_whose_error_another_cancels_is_quantised_again():
+    """The worst is left out first; it is not needed where what the third loses makes up for it."""
+
+    class Trials:
+        paths, together = ("worst", "second", "third"), {}
+
+        def errors(self, left):
+            return {"y": 0.1 if set(left) == {"worst", "third"} else sum(alone[path] for path in left)}
+
+    alone = {"worst": 0.5, "second": 0.45, "third": 0.4}
+    rows = tuple(PrecisionRow(path, "int8", error, 0.0) for path, error in alone.items())
+    report = PrecisionReport(rows, {"y": 1.35}, 1, Trials(), ())
+    assert report.suggested_skip(0.42) == ("second",)
 
 
 @pytest.mark.parametrize("dtype", ["int8", "fp8"])
