@@ -220,6 +220,17 @@ def test_an_adapter_for_another_model(tmp_path):
     assert "it was trained for someone/llama\\x1b[2J" in text
 
 
+def test_whole_tensors_and_biases_of_other_shapes(tmp_path):
+    more = {"fc.lora_B.bias": random(5), "head.weight": random(3, 5)}
+    state = {"fc.weight": random(5, 7), "fc.bias": random(1), "head.weight": random(1, 5)}
+    with pytest.raises(StateDictError) as caught:
+        merge_lora(state, write(tmp_path, {**linear("fc", 5, 7), **more}))
+    text = str(caught.value)
+    assert "of its 2 layers and tensors 0 are not in the state dict, and 2 are of other shapes" in text
+    assert "fc.bias (1,) does not fit a bias of (5,)" in text
+    assert "head.weight (1, 5) does not fit one of (3, 5)" in text
+
+
 def test_a_convolution_in_groups_is_no_sum(tmp_path):
     folder = write(tmp_path, {"c.lora_A.weight": random(4, 6, 3, 3), "c.lora_B.weight": random(6, 2, 1, 1)})
     with pytest.raises(StateDictError, match=r"c.weight \(6, 3, 3, 3\) does not fit factors"):

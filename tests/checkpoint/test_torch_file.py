@@ -207,6 +207,15 @@ def test_a_model_that_contains_itself(tmp_path):
         load(tmp_path / "a.pt")
 
 
+def test_a_model_of_two_tensors_of_one_name(tmp_path):
+    """As torch lets nobody register them; its own state dict would have the last."""
+    model = nn.Linear(2, 3)
+    model._buffers["weight"] = torch.ones(3, 2)
+    torch.save(model, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=r"a\.pt has two tensors called weight"):
+        load(tmp_path / "a.pt")
+
+
 def test_a_model_of_exponentially_many_modules(tmp_path):
     model = nn.Sequential(nn.ReLU())
     for _ in range(40):
