@@ -24,7 +24,7 @@ from trtnn.from_torch.forward.attributes import SELF, path_expression
 from trtnn.from_torch.forward.body import Body
 from trtnn.from_torch.forward.constants import Constants
 from trtnn.from_torch.operations.constructors import constructor, is_leaf
-from trtnn.from_torch.recording.bypasses import return_what_is_read
+from trtnn.from_torch.recording.bypasses import hand_on_what_is_read
 from trtnn.from_torch.recording.hooks import norm_of
 from trtnn.from_torch.recording.observers import is_observed
 from trtnn.from_torch.recording.steps import Refusal, Scope, Step, Value
@@ -88,7 +88,7 @@ class Classes:
     def build(self) -> Classes:
         """Make the classes of all modules that are needed."""
         assert self.tape.root is not None
-        self._kinds.returning = return_what_is_read(self.tape)
+        self._kinds.with_more = hand_on_what_is_read(self.tape)
         self._make_bodies(self.tape.root)
         if self.refusals:
             return self
@@ -156,7 +156,7 @@ class Classes:
         else:
             init = self._init(module, path, base)
         in_a_row = base == "Sequential" and type(module).forward is nn.Sequential.forward
-        if not bodies or (in_a_row and id(module) not in self._kinds.returning):
+        if not bodies or (in_a_row and id(module) not in self._kinds.with_more):
             return Draft(module, path, base, init, [], _shapes(scopes))
         return Draft(module, path, base, init, _ways(bodies, self._called), _shapes(scopes))
 

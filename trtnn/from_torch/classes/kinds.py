@@ -28,13 +28,14 @@ class Kinds:
     """The kinds of the modules of a recorded model.
 
     Attributes:
-        returning: the ids of those that return more than their result, see :mod:`trtnn.from_torch.recording.bypasses`.
+        with_more: the ids of those that give or take more than their forward says, see
+            :mod:`trtnn.from_torch.recording.bypasses`.
         twins: of those that were found to be torch's own under another name, by id, the constructors.
     """
 
     def __init__(self, tape: Tape) -> None:
         self._tape = tape
-        self.returning: set[int] = set()
+        self.with_more: set[int] = set()
         self.twins: dict[int, Expression] = {}
 
     def find_twins(self) -> None:
@@ -51,7 +52,7 @@ class Kinds:
         """Return ``"twin"``, ``"class"``, the name of a container, ``"leaf"``, or ``"nothing"``."""
         if id(module) in self.twins:
             return "twin"
-        if module is self._tape.model or id(module) in self.returning:
+        if module is self._tape.model or id(module) in self.with_more:
             return "class"
         for name, container in CONTAINERS.items():
             if type(module) is container:

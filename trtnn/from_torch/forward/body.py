@@ -297,7 +297,9 @@ class Body:
             kwargs = tuple((key, express(value)) for key, value in step.kwargs.items())
             return Call(callee, tuple(map(express, step.args)), kwargs)
         body = self.children[id(step.scope)]
-        bound = inspect.signature(step.function.forward).bind(*step.args, **step.kwargs).arguments
+        brought = body.scope.brought
+        kwargs = {name: value for name, value in step.kwargs.items() if name not in brought}
+        bound = {**inspect.signature(step.function.forward).bind(*step.args, **kwargs).arguments, **brought}
         args = []
         for parameter in body.parameters:
             name, *item = parameter.source

@@ -54,6 +54,8 @@ class Parameters:
         for name, parameter in declared.items():
             if name not in scope.arguments:
                 self._hold(name, parameter.default)
+        for name, value in scope.brought.items():
+            self._take(name, value, (name,))
 
     def _names(self, name: str, count: int) -> list[str]:
         """Return names for what ``*args`` holds."""

@@ -85,7 +85,7 @@ class Scope:
     """A module's forward: what it was called with, what it did, and what it returned.
 
     Of a module with several paths ``path`` is the one that it was called by, and ``home`` its first. ``widened`` is
-    what it last cast to float32.
+    what it last cast to float32, and ``brought`` what its source takes besides, see :mod:`.bypasses`.
     """
 
     def __init__(self, module: nn.Module, path: str, home: str, arguments: Mapping[str, Any]) -> None:
@@ -94,6 +94,7 @@ class Scope:
         self.result: Any = None
         self.place: Place | None = None
         self.widened: Value | None = None
+        self.brought: dict[str, Value] = {}
 
 
 class Guard(NamedTuple):
