@@ -467,38 +467,6 @@ def test_branches_of_torch():
     assert "# here" in said
 
 
-class Ways(nn.Module):
-    class Inner(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.fc = nn.Linear(4, 4)
-
-        def forward(self, x):
-            x = self.fc(x)
-            return x * 2 if x.shape[0] > 2 or x.shape[1] > 3 else x
-
-    def __init__(self):
-        super().__init__()
-        self.inner = self.Inner()
-
-    def forward(self, x):
-        y = self.inner(x[None])  # first
-        z = self.inner(torch.cat([x, x])[None])  # second
-        return y, z, self.inner(torch.stack([x, x, x]))  # third
-
-
-def test_a_shared_module_that_is_called_in_several_ways():
-    """Two comparisons of lengths decide together."""
-    said = refusal(None, model=Ways().eval())
-    assert (
-        "Ways calls a module in several ways\n  a call of Inner: 3 times, in inner: what it is called with decides"
-        in said
-    )
-    for line in ("# first", "# second", "# third"):
-        assert line in said
-    assert "no converter" not in said
-
-
 def test_of_several_operations_in_a_line_the_one_that_is_refused_is_told():
     def function(self, x):
         return (x.exp() + torch.logspace(0, 1, x.shape[0])[:, None]).relu() * 2  # here

@@ -14,7 +14,6 @@ from tests.from_torch.models import images
 from tests.from_torch.test_from_torch import class_text
 from tests.from_torch.test_idioms import converted
 from tests.helpers import assert_close
-from trtnn.errors import UnsupportedError
 
 X = images(2, 3, 4)
 
@@ -242,18 +241,25 @@ def test_more_named_arguments():
     )
 
 
-def test_what_several_arguments_decide_together_is_refused():
+def test_what_several_arguments_decide_together_stands_in_the_forward_around():
     def forward(self, x, first=False, second=False):
         return self.fc(x) * 2 if first and second else self.fc(x)
 
     ways = [{"first": a, "second": b} for a in (False, True) for b in (False, True)]
-    assert "in several ways" in refusal(forward, *ways)
+    assert_in_forward_around(forward, *ways)
 
 
-def refusal(forward, *calls) -> str:
-    with pytest.raises(UnsupportedError) as caught:
-        trtnn.from_torch(Calls(forward, *calls).eval(), X)
-    return str(caught.value)
+def assert_in_forward_around(forward, *calls):
+    """Assert that what a module does in its calls stands in the forward of the module that calls it."""
+    model = Calls(forward, *calls)
+    source = converted(model, X).source
+    assert "def forward" not in class_text(source, "Inner")
+    assert class_text(source, "Calls").count("self.inner.fc(") == len(calls)
+    other = {name: tensor * 0.5 + 0.1 for name, tensor in model.state_dict().items()}
+    result = trtnn.from_torch(model, X)
+    model.load_state_dict(other)
+    result.load_state_dict(other)
+    assert_close(result.trace().run(X.numpy()), model(X), 1e-5)
 
 
 def test_an_argument_that_is_another_once_it_decides():
@@ -265,8 +271,7 @@ def test_an_argument_that_is_another_once_it_decides():
         x = self.fc(context)
         return x if alone else x * 2
 
-    said = refusal(forward, {}, {"context": ...})
-    assert "Calls calls a module in several ways\n  a call of Inner: 2 times, in inner" in said
+    assert_in_forward_around(forward, {}, {"context": ...})
 
 
 def test_a_number_that_was_passed_once_its_name_is_another_value():
@@ -275,7 +280,7 @@ def test_a_number_that_was_passed_once_its_name_is_another_value():
         factor = self.fc(x * factor)
         return factor + times
 
-    assert "in several ways" in refusal(forward, {}, {"factor": 0.5})
+    assert_in_forward_around(forward, {}, {"factor": 0.5})
 
 
 def test_several_values_that_do_the_same():
@@ -291,14 +296,14 @@ def test_what_no_literal_says():
         x = self.fc(x)
         return x if dtype is torch.float32 else x * 2
 
-    assert "in several ways" in refusal(forward, {}, {"dtype": torch.float64})
+    assert_in_forward_around(forward, {}, {"dtype": torch.float64})
 
 
 def test_one_and_true_are_not_told_apart():
     def forward(self, x, flag):
         return self.fc(x) * 2 if flag is True else self.fc(x)
 
-    assert "in several ways" in refusal(forward, {"flag": True}, {"flag": 1})
+    assert_in_forward_around(forward, {"flag": True}, {"flag": 1})
 
 
 def test_the_source_is_the_same_each_time():
@@ -358,7 +363,7 @@ def lengths_decide(forward, *lengths, dynamic=None) -> str:
     for ours, theirs in zip(result.trace().run(x.numpy()), expected, strict=True):
         assert_close(ours, theirs, 1e-5)
     assert result.source.count("(Module):") == 2
-    text = class_text(result.source, "Inner")
+    text = class_text(result.source, "Inner" if "def forward" in class_text(result.source, "Inner") else "Levels")
     return text[text.index("    def forward") :].rstrip()
 
 
@@ -397,7 +402,7 @@ def test_a_length_that_is_more_equal_or_less():
     assert "else:" not in two
 
 
-def test_a_length_that_decides_within_a_branch_is_refused():
+def test_a_length_that_decides_within_a_branch_stands_in_the_forward_around():
     def forward(self, x):
         n = x.shape[1]
         if n > 1:
@@ -406,8 +411,23 @@ def test_a_length_that_decides_within_a_branch_is_refused():
                 x = x.exp()
         return x.sum(1)
 
-    with pytest.raises(UnsupportedError, match="a call of Inner: 3 times, in inner: what it is called with decides"):
-        lengths_decide(forward, 6, 5, 1)
+    assert lengths_decide(forward, 6, 5, 1) == (
+        "    def forward(self, x):\n"
+        "        x2 = x[:, :6]\n"
+        "        assert x2.shape[1] > 1\n"
+        "        n = x2.shape[1]\n"
+        "        x2 = self.inner.fc(x2)\n"
+        "        assert n == 6\n"
+        "        x2 = x2.exp()\n"
+        "        x3 = x[:, :5]\n"
+        "        assert x3.shape[1] > 1\n"
+        "        n = x3.shape[1]\n"
+        "        x3 = self.inner.fc(x3)\n"
+        "        assert n != 6\n"
+        "        x = x[:, :1]\n"
+        "        assert x.shape[1] <= 1\n"
+        "        return [x2.sum(1), x3.sum(1), x.sum(1)]"
+    )
 
 
 def test_a_length_that_returns_early_and_names_that_not_all_calls_read():
@@ -453,8 +473,16 @@ def test_a_length_whose_name_is_another_value_once_it_decides():
         x = self.fc(x).flatten(1)[:, None]
         return x * 2 if long else x
 
-    with pytest.raises(UnsupportedError, match="calls a module in several ways"):
-        lengths_decide(forward, 6, 2)
+    assert lengths_decide(forward, 6, 2) == (
+        "    def forward(self, x):\n"
+        "        x2 = x[:, :6]\n"
+        "        assert x2.shape[1] > 3\n"
+        "        x2 = self.inner.fc(x2).flatten(1)[:, None]\n"
+        "        x = x[:, :2]\n"
+        "        assert x.shape[1] <= 3\n"
+        "        x = self.inner.fc(x).flatten(1)[:, None]\n"
+        "        return [x2 * 2, x]"
+    )
 
 
 def test_comparisons_that_come_out_together_are_asserted():
@@ -477,16 +505,17 @@ def test_comparisons_that_come_out_together_are_asserted():
     )
 
 
-def test_comparisons_of_which_not_all_outcomes_are_seen_together_are_refused():
+def test_comparisons_of_which_not_all_outcomes_are_seen_together_stand_in_the_forward_around():
     def forward(self, x):
         x = x * 2 if x.shape[1] > 3 else x
         return self.fc(x) if x.shape[1] > 4 else x.relu()
 
-    with pytest.raises(UnsupportedError, match="a call of Inner: 3 times, in inner: what it is called with decides"):
-        lengths_decide(forward, 6, 4, 2)
+    text = lengths_decide(forward, 6, 4, 2)
+    assert text.count("assert") == 6
+    assert text.endswith("        return [self.inner.fc(x2), x3.relu(), x.relu()]")
 
 
-def test_a_length_and_an_argument_that_are_not_seen_together_are_refused():
+def test_a_length_and_an_argument_that_are_not_seen_together_stand_in_the_forward_around():
     def forward(self, x, flag=False):
         return self.fc(x) if x.shape[1] > 1 and flag else x.relu()
 
@@ -498,8 +527,9 @@ def test_a_length_and_an_argument_that_are_not_seen_together_are_refused():
         def forward(self, x):
             return self.inner(x, True), self.inner(x[:, :1], True), self.inner(x[:, :1])
 
-    with pytest.raises(UnsupportedError, match="calls a module in several ways"):
-        trtnn.from_torch(Net().eval(), X)
+    text = class_text(converted(Net(), X).source, "Net")
+    assert text.count("self.inner.fc(") == 1
+    assert text.count("assert") == 3
 
 
 def test_instances_of_a_class_that_lengths_tell_apart_stay_apart():
@@ -537,3 +567,47 @@ def test_a_dynamic_length_that_decides_is_asked_of_its_range():
     with pytest.raises(trtnn.errors.ShapeError, match="whether n > 3 is known only when the network runs") as caught:
         trtnn.from_torch(model, images(2, 6, 4), dynamic={"x": (2, trtnn.Dim("n", 2, 6, 9), 4)}, verify=False).trace()
     assert "n is 2 to 9" in str(caught.value)
+
+
+class Joined(nn.Module):
+    """Takes tensors of any number of dimensions, as the layers of einops do, and what it computes of lengths."""
+
+    def forward(self, x, n=1):
+        *batch, a, b = x.shape
+        return x.reshape(*batch, a * b // n, n), a * b
+
+
+class Ranks(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.join, self.fc = Joined(), nn.Linear(3, 3)
+
+    def forward(self, x):
+        y, n = self.join(self.fc(x))
+        z, m = self.join(y[:, None] * 2, n // 3)
+        return z, y + m
+
+
+class Several(nn.Module):
+    """Layers of one class, each with a module that is called in several ways."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(Ranks() for _ in range(2))
+
+    def forward(self, x):
+        return [layer(x) for layer in self.layers]
+
+
+def test_a_module_for_tensors_of_several_ranks_stands_in_the_forward_around():
+    dim = trtnn.Dim("n", 1, 2, 5)
+    result = trtnn.from_torch(Several().eval(), images(2, 4, 3), dynamic=dim)
+    assert "Joined" not in result.source
+    assert "        z = x.reshape(x.shape[0], x.shape[1], a * b // n, n)\n" in class_text(result.source, "Ranks")
+    model = Several().eval()
+    result.load_state_dict(model.state_dict())
+    for n in (1, 5):
+        x = images(n, 4, 3)
+        for ours, theirs in zip(result.trace().run(x.numpy()), model(x), strict=True):
+            for a, b in zip(ours, theirs, strict=True):
+                assert_close(a, b, 1e-5)

@@ -26,6 +26,7 @@ from trtnn.from_torch.recording.refusals import refused
 from trtnn.from_torch.recording.steps import Guard, Scope, Step, Value, tensors_in, values_in
 from trtnn.from_torch.recording.tape import Tape
 from trtnn.from_torch.recording.tracing import answered_questions
+from trtnn.from_torch.recording.unfolding import unfold
 from trtnn.from_torch.write import Source
 from trtnn.shapes.symbolic import Size
 
@@ -212,11 +213,15 @@ class Transcript:
         self.source = Source(self.classes.groups, self.example.declarations(self.input_names()), self.header())
 
     def _build(self) -> None:
-        self.constants.tensors.clear()
-        self.constants.of_parameters.clear()
-        self.classes = Classes(self.tape, self.constants, self.name).build()
-        if self.classes.refusals:
-            raise refused(self.tape, self.classes.refusals, self.classes.summary)
+        while True:
+            self.constants.tensors.clear()
+            self.constants.of_parameters.clear()
+            self.classes = Classes(self.tape, self.constants, self.name).build()
+            if self.classes.refusals:
+                raise refused(self.tape, self.classes.refusals, "takes what is not there")
+            if not self.classes.several:
+                return
+            unfold(self.tape, self.classes.several)
 
     @property
     def is_dynamic(self) -> bool:

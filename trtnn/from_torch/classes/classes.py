@@ -27,7 +27,7 @@ from trtnn.from_torch.operations.constructors import constructor, is_leaf
 from trtnn.from_torch.recording.bypasses import hand_on_what_is_read
 from trtnn.from_torch.recording.hooks import norm_of
 from trtnn.from_torch.recording.observers import is_observed
-from trtnn.from_torch.recording.steps import Refusal, Scope, Step, Value
+from trtnn.from_torch.recording.steps import Refusal, Scope, Value
 from trtnn.from_torch.recording.tape import Tape
 from trtnn.from_torch.source.comprehensions import contents
 from trtnn.from_torch.source.expressions import (
@@ -50,7 +50,6 @@ from trtnn.from_torch.source.lines import THERE, Line
 from trtnn.from_torch.source.names import free_name, is_name
 
 _MISSING = "trtnn has not, and no converter is for it"
-_SEVERAL = "what it is called with decides what it does, and source has one forward: give each way a module of its own"
 _IMPORTED = frozenset(("Parameter", "Buffer", "Input", "Dim", "F", "trtnn", "math", "Module", "Identity", "LayerNorm",
                        "Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict"))  # fmt: skip
 
@@ -66,7 +65,8 @@ class Classes:
     Attributes:
         groups: the classes.
         bodies: the forward of each scope, by the scope's id.
-        refusals: why there are none, where the source would call what is not there; ``summary`` is what they are of.
+        refusals: why there are none, where the source would call what is not there.
+        several: the ids of modules whose calls one forward cannot hold; where there are some, nothing else is right.
     """
 
     def __init__(self, tape: Tape, constants: Constants, name: str) -> None:
@@ -75,9 +75,8 @@ class Classes:
         self.groups: list[Group] = []
         self.bodies: dict[int, Body] = {}
         self.refusals: list[Refusal] = []
-        self.summary = "takes what is not there"
+        self.several: set[int] = set()
         self._kinds = Kinds(tape)
-        self._calls: dict[int, Step] = {}  # of each scope within another
         self._placed: dict[int, tuple[Group, int]] = {}  # of each instance its class, and its number there
         self._instances: dict[Any, list[nn.Module]] = {}  # of each torch class
         self._under_way: set[Any] = set()  # the torch classes whose instances are being drafted
@@ -112,7 +111,6 @@ class Classes:
         children: dict[int, Body] = {}
         for step in scope.steps:
             if step.scope is not None:
-                self._calls[id(step.scope)] = step
                 self._make_bodies(step.scope)
                 children[id(step.scope)] = self.bodies[id(step.scope)]
         guards = [guard for guard in self.tape.guards if guard.scope is scope]
@@ -260,7 +258,7 @@ class Classes:
             if len(draft.ways) < 2:
                 same.setdefault(draft.key(), []).append(draft)
             else:
-                variants.append(of_instance(draft) or self._refused(draft))
+                variants.append(of_instance(draft) or self._of_several(draft))
         variants += map(alike, same.values())
         variants.sort(key=lambda variant: -variant.length)
         while variants:
@@ -274,14 +272,10 @@ class Classes:
                     whole = both
             self._finish(whole)
 
-    def _refused(self, draft: Draft) -> Variant:
-        """Refuse an instance whose calls differ by what source cannot say; return it with one of them."""
-        self.summary = "calls a module in several ways"
-        scopes = self.tape.scopes[id(draft.module)]
-        for way in draft.ways:
-            what = f"a call of {type(draft.module).__name__}"
-            self.refusals.append(Refusal(what, draft.path, self._calls[id(scopes[way.first])].place, _SEVERAL))
-        return alike([replace(draft, ways=draft.ways[:1])])  # so that others are told as well
+    def _of_several(self, draft: Draft) -> Variant:
+        """Note an instance whose calls differ by what source cannot say; return it with one of them."""
+        self.several.add(id(draft.module))
+        return alike([replace(draft, ways=draft.ways[:1])])  # so that others are found as well
 
     def _finish(self, variant: Variant) -> None:
         """Make one class of drafts."""
