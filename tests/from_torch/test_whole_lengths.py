@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import math
 from typing import Any
 
@@ -393,3 +394,54 @@ def test_a_length_that_depends_on_the_input_is_refused_with_the_line():
     with pytest.raises(trtnn.TrtnnError) as caught:
         trtnn.from_torch(lambda x: F.pad(x, (0, x.abs().max().long())), images(6, 3))  # here
     assert "# here" in str(caught.value)
+
+
+class Merged(nn.Module):
+    """Layers that ask one cache for shapes of their own tensors, which are as long in the recorded call."""
+
+    class Layer(nn.Module):
+        def __init__(self, merged):
+            super().__init__()
+            self.qkv = nn.Linear(4, 12)
+            self.merged = [merged]
+
+        def forward(self, x):
+            q, k, v = self.qkv(x).unflatten(-1, (3, 2, 2)).unbind(2)
+            scores = torch.einsum("bihd,bjhd->bhij", q, k).softmax(-1)
+            out = torch.einsum("bhij,bjhd->bihd", scores, v)
+            return out.reshape(self.merged[0](out.shape))
+
+    def __init__(self, merged):
+        super().__init__()
+        self.merged = [merged]
+        self.layers = nn.ModuleList(self.Layer(merged) for _ in range(3))
+        self.weight = nn.Parameter(torch.rand(2, 3, 2, 2))
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x.mean(1, keepdim=True) + self.weight.reshape(self.merged[0](self.weight.shape)).sum(0)
+
+
+def test_a_cache_by_shapes_gives_each_tensor_its_own_lengths():
+    @functools.lru_cache(64)
+    def merged(shape):  # what einops does: axes of a shape, and their products
+        batch, n, heads, d = shape
+        return [1 * batch, 1 * n, heads * d // 1]
+
+    model = Merged(merged).eval()
+    check(model, (trtnn.Dim("batch", 1, 2, 5), 3, 4), (2, 3, 4), (5, 3, 4), (1, 3, 4))
+    source = trtnn.from_torch(model, images(2, 3, 4)).source
+    assert "        return out.reshape([out.shape[0], out.shape[1], out.shape[2] * out.shape[3]])" in source
+    assert "[self.weight.shape[0], self.weight.shape[1], self.weight.shape[2] * self.weight.shape[3]]" in source
+    assert "Buffer" not in source
+
+
+def test_what_changes_no_length_is_not_there():
+    def function(x):
+        n = (0 + (x.shape[1] * 1 + 0 - 0) // 1) * 2
+        return x.new_ones(1 * n + x.shape[1] % 1) + x.shape[1] * 1.0
+
+    source = trtnn.from_torch(function, images(2, 3)).source
+    assert "x.new_ones(n) + x.shape[1] * 1.0" in source
+    assert "n = x.shape[1] * 2\n" in source

@@ -20,7 +20,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from trtnn.from_torch.recording.frames import is_users
-from trtnn.from_torch.recording.lengths import as_float, extreme, first_length, square_root, truncated
+from trtnn.from_torch.recording.lengths import as_float, extreme, first_length, lengths_in, square_root, truncated
 from trtnn.from_torch.recording.replacing import recoded, replaced
 
 # What stands for these where they would give plain numbers, and its name in builtins. There it stays once code looks it
@@ -51,16 +51,42 @@ def watched_builtins(callers: Mapping[CodeType, dict[str, Any]]) -> Iterator[Non
         yield
 
 
+def caches() -> list[Any]:
+    """Return the users' functions that are decorated with ``functools.lru_cache``."""
+    return [
+        held
+        for held in gc.get_objects()
+        if type(held) is functools._lru_cache_wrapper
+        and (code := getattr(held.__wrapped__, "__code__", None)) is not None
+        and is_users(code.co_filename)
+    ]
+
+
 def forget_results() -> None:
     """Let the users' functions that are decorated with ``functools.lru_cache`` compute anew.
 
     They may keep lengths and tensors of a recorded call, and answer the next one with those.
     """
-    for held in gc.get_objects():
-        if type(held) is functools._lru_cache_wrapper and held.cache_info().currsize:
-            code = getattr(held.__wrapped__, "__code__", None)
-            if code is not None and is_users(code.co_filename):
-                held.cache_clear()
+    for cache in caches():
+        cache.cache_clear()
+
+
+def forget_lengths(caches: Iterable[Any]) -> None:
+    """Let those functions compute anew that gave lengths, or what is computed of them.
+
+    They give them for the lengths of other tensors too that are as long in the recorded call, as einops does.
+    """
+    for cache in caches:
+        if cache.cache_info().currsize and _gave_lengths(cache):
+            cache.cache_clear()
+
+
+def _gave_lengths(cache: Any) -> bool:
+    held = gc.get_referents(cache)  # the keys and the results, each by itself or in a dict
+    tables = [each for each in held if type(each) is dict]
+    keys = {id(key) for table in tables for key in table}
+    results = [*(result for table in tables for result in table.values()), *(e for e in held if id(e) not in keys)]
+    return any(True for result in results for _ in lengths_in(result))
 
 
 def _functions_with(callers: Mapping[CodeType, dict[str, Any]]) -> Iterator[FunctionType]:

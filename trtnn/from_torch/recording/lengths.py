@@ -16,6 +16,7 @@ import torch
 
 _SIGNS = {"add": "+", "sub": "-", "mul": "*", "floordiv": "//", "mod": "%", "truediv": "/", "pow": "**"}
 _SHIFTS = {"lshift": "<<", "rshift": ">>"}  # of whole numbers alone
+_NEUTRAL = {"*": 1, "//": 1, "+": 0, "-": 0}  # what changes no whole number behind a sign, as einops computes with it
 _COMPARISONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 
 
@@ -66,7 +67,7 @@ class _Number:
         return other // self, other % self
 
     def __hash__(self) -> int:
-        self.origin.watcher.has_hashed = True
+        self.origin.watcher.hashed()
         return hash(plain(self))
 
 
@@ -158,6 +159,18 @@ def plain(value: Any) -> Any:
     return float.__add__(value, 0.0) if isinstance(value, Real) else value
 
 
+def lengths_in(value: Any) -> Iterator[Any]:
+    """Yield the numbers with an origin in nested tuples, lists and dicts."""
+    if isinstance(value, (Whole, Real)):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from lengths_in(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from lengths_in(item)
+
+
 def without_origins(value: Any) -> Any:
     """Return a structure whose numbers have no origins, as torch's own functions take it."""
     if isinstance(value, (Whole, Real)):
@@ -238,11 +251,17 @@ def _arithmetic(name: str, sign: str) -> tuple[Callable[..., Any], Callable[...,
     def forward(a: Any, b: Any) -> Any:
         if type(b) not in _NUMBERS:
             return NotImplemented
+        if type(b) is int and isinstance(a, Whole) and _NEUTRAL.get(sign) == b:
+            return a
+        if type(b) is int and isinstance(a, Whole) and sign == "%" and b == 1:
+            return 0
         return with_origin(compute(plain(a), plain(b)), sign, a, b, watcher=a.origin.watcher)
 
     def backward(a: Any, b: Any) -> Any:
         if type(b) not in _NUMBERS:
             return NotImplemented
+        if type(b) is int and isinstance(a, Whole) and sign in "*+" and _NEUTRAL[sign] == b:
+            return a
         return with_origin(compute(plain(b), plain(a)), sign, b, a, watcher=a.origin.watcher)
 
     return forward, backward

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
+from trtnn.from_torch.recording.builtin_calls import caches, forget_lengths
 from trtnn.from_torch.recording.frames import (
     OURS,
     TORCH,
@@ -112,6 +113,7 @@ class Tape:
         self.escapes: list[tuple[str, Place]] = []
         self.taken: dict[Place, dict[str, None]] = {}
         self.has_hashed = False
+        self._caches: list[Any] = []
         self.called_leaves: set[int] = set()
         self.root: Scope | None = None
         self.count = 0
@@ -185,6 +187,12 @@ class Tape:
             self.keep(length)
             place = place_of(user_frame(2))
             self.guards.append(Guard(sign, length, number, True, scope, place, len(scope.steps), required=True))
+
+    def hashed(self) -> None:
+        """Note that a length is about to be looked up, and let no cache answer with one of another tensor."""
+        if not self.has_hashed:
+            self.has_hashed, self._caches = True, caches()
+        forget_lengths(self._caches)
 
     def took_number(self) -> None:
         """Note that a plain number is taken where one that knows its lengths would be wanted."""
