@@ -95,13 +95,17 @@ from trtnn.ops.comparison import (
 from trtnn.ops.complex import (
     abs,
     angle,
+    cat,
     complex,
     conj,
+    einsum,
     exp,
     imag,
     is_complex,
+    pad,
     polar,
     real,
+    stack,
     view_as_complex,
     view_as_real,
 )
@@ -126,14 +130,13 @@ from trtnn.ops.deformable import deform_conv2d, modulated_deform_conv2d
 from trtnn.ops.diagonals import diag, diag_embed, diagflat, diagonal, diagonal_scatter, trace
 from trtnn.ops.distances import cdist, pdist
 from trtnn.ops.division import bitwise_left_shift, bitwise_right_shift, div, floor_divide, fmod, remainder
-from trtnn.ops.einsum import einsum
 from trtnn.ops.embedding import embedding, embedding_bag
 from trtnn.ops.empty import empty, empty_like, scalar_tensor
 from trtnn.ops.facts import broadcast_shapes, clone, is_tensor, numel
 from trtnn.ops.gathering import gather, index_add, one_hot, scatter_add, unfold, windows
 from trtnn.ops.heads import multi_head_attention_forward
 from trtnn.ops.indexing import getitem, index_select, narrow, select, unbind
-from trtnn.ops.joining import cat, chunk, split, stack
+from trtnn.ops.joining import chunk, split
 from trtnn.ops.linear import bilinear, linear
 from trtnn.ops.logarithms import exp2, expm1, log1p, log2, log10, logaddexp, logaddexp2, logit, xlogy
 from trtnn.ops.matrix import bmm, dot, matmul, mm, mv, outer
@@ -165,7 +168,6 @@ from trtnn.ops.normalization import (
 from trtnn.ops.norms import norm
 from trtnn.ops.ordering import argmax, argmin, argsort, max, min, msort, sort, topk
 from trtnn.ops.packing import pack_padded_sequence, pad_packed_sequence
-from trtnn.ops.padding import pad
 from trtnn.ops.places import is_floating_point
 from trtnn.ops.placing import (
     index_copy,

@@ -854,3 +854,85 @@ def test_who_else_sees_a_change_in_place(function):
             return function(x)
 
     converted(Model(), torch.randn(3, 4))
+
+
+# -- complex numbers --------------------------------------------------------------------------------------------------
+
+
+class Spectral(nn.Module):
+    """The convolution of a Fourier neural operator: products of the lowest frequencies, the others 0."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(3, 3, 2, 3, 2))
+
+    def forward(self, x):
+        spectrum = torch.fft.rfft2(x)
+        out = torch.zeros(x.shape[0], 3, x.size(-2), x.size(-1) // 2 + 1, dtype=torch.cfloat)
+        weight = torch.view_as_complex(self.weight)
+        out[:, :, :2, :3] = torch.einsum("bixy,ioxy->boxy", spectrum[:, :, :2, :3], weight)
+        out[:, :, -2:, :3] += torch.einsum("bixy,ioxy->boxy", spectrum[:, :, -2:, :3], weight.conj())
+        return torch.fft.irfft2(out, s=x.shape[-2:])
+
+
+def test_parts_of_complex_numbers_are_set():
+    torch.manual_seed(0)
+    result = converted(Spectral(), images(2, 3, 6, 8))
+    assert "dtype=trtnn.float32) + 0j\n" in result.source
+    assert "        out[:, :, :2, :3] = F.einsum(" in result.source
+    assert result.trace(fp16=True).run(np.zeros((2, 3, 6, 8), np.float32)).max() == 0
+
+
+def test_complex_numbers_that_are_changed_under_another_name():
+    """Momentum, as of Griffin and Lim's phases."""
+
+    def function(x):
+        before = torch.fft.rfft(x)
+        angles = before
+        before = before.mul_(0.5)
+        return torch.view_as_real(angles - torch.nn.functional.pad(before[..., 1:], (1, 0))), torch.view_as_real(before)
+
+    converted(function, images(2, 8))
+
+
+def test_real_numbers_that_become_complex():
+    def function(x):
+        ones = torch.ones_like(x, dtype=torch.complex64)
+        z = torch.cat(
+            [x.to(torch.cfloat), x.cfloat() * 1j, torch.full((2, 1), 2.0, dtype=torch.cfloat) + ones[:, :1]], 1
+        )
+        return torch.view_as_real(z.to(torch.complex64) / (ones[:, :1] + z.abs()))
+
+    converted(function, images(2, 4))
+
+
+# -- constants that take many steps -----------------------------------------------------------------------------------
+
+
+def one_after_the_other(x):
+    table = torch.ones(3)
+    for i in range(400):
+        table = table * 0.99 + 0.01 * i
+    return x + table
+
+
+def of_its_own_rows(x):
+    table = torch.zeros(50, 3)
+    table[0] = 1.0
+    for i in range(1, 50):
+        table[i] = table[i - 1] * 0.9 + i
+    return x[0] + table
+
+
+def by_views_of_it(x):
+    table = torch.zeros(3, 50)
+    for i in range(50):
+        column = table[:, i]
+        column += i * 0.1
+    return x @ table
+
+
+@pytest.mark.parametrize("function", [one_after_the_other, of_its_own_rows, by_views_of_it])
+def test_a_constant_of_many_steps_is_a_buffer(function):
+    """Python's recursion is not as deep as a loop is long, and what is written in place is not looked into anew."""
+    assert converted(function, images(2, 3)).source.count("Buffer(") == 1

@@ -137,6 +137,11 @@ class Tensor:
             if self._memory is not None:
                 tensor._writes = self._memory.writes
 
+    def be_up_to_date(self) -> None:
+        """Be as right as what was overwritten last in its memory: all of that was, this Tensor's part with it."""
+        if self._memory is not None:
+            self._writes = self._memory.writes
+
     @property
     def is_outdated(self) -> bool:
         """Whether a Tensor that it shares memory with was overwritten: a network has no memory to see that in."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable
+import functools
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,19 +13,24 @@ import numpy as np
 from trtnn.arrays import is_torch
 from trtnn.errors import ArgumentError, DTypeError, ShapeError, UnsupportedError, named
 from trtnn.graph.tensor import Tensor
-from trtnn.ops._arguments import expect_floating
-from trtnn.ops._inplace import viewing
+from trtnn.ops._arguments import Operand, expect_floating
+from trtnn.ops._inplace import joining, overwrite, repeating, seen, viewing, viewing_parts
 from trtnn.ops._promotion import align, cast, expect_one_type, promote
 from trtnn.ops.angles import atan2, hypot
 from trtnn.ops.arithmetic import add, mul, sub
+from trtnn.ops.assigning import setitem
 from trtnn.ops.comparison import isnan, lt, where
-from trtnn.ops.creation import full_like
+from trtnn.ops.creation import full_like, new_zeros, zeros_like
 from trtnn.ops.division import div
-from trtnn.ops.indexing import getitem, select
-from trtnn.ops.joining import stack
+from trtnn.ops.einsum import einsum as _real_einsum
+from trtnn.ops.indexing import getitem, index_select, select
+from trtnn.ops.joining import cat as _real_cat
+from trtnn.ops.joining import stack as _real_stack
+from trtnn.ops.matrix import matmul
+from trtnn.ops.padding import pad as _real_pad
 from trtnn.ops.reduction import mean, sum
 from trtnn.ops.shaping import flatten, permute, reshape, squeeze, transpose, unsqueeze
-from trtnn.ops.tiling import expand, repeat
+from trtnn.ops.tiling import expand, flip, repeat, roll
 from trtnn.ops.unary import abs as _real_abs
 from trtnn.ops.unary import cos, neg, sin
 from trtnn.ops.unary import exp as _real_exp
@@ -89,7 +96,7 @@ class Complex:
 
     def conj(self) -> Complex:
         """Return the same with the imaginary part's sign turned."""
-        return Complex(self.real, neg(self.imag))
+        return Complex(self.real.view_of_all(), seen(self.imag, neg(self.imag)))
 
     def __neg__(self) -> Complex:
         return Complex(neg(self.real), neg(self.imag))
@@ -98,7 +105,7 @@ class Complex:
         real, imag = _parts(other, self)
         total = add(self.real, real)
         if imag is None:
-            return Complex(total, expand(cast(self.imag, total.dtype), total.shape))
+            return Complex(total, expand(cast(self.imag, total.dtype), total.shape).copy())
         return Complex(total, add(self.imag, imag))
 
     def __sub__(self, other: Any) -> Complex:
@@ -122,7 +129,43 @@ class Complex:
     def __rtruediv__(self, other: Any) -> Complex:
         return _inverse(self.real, self.imag) * other
 
+    def __matmul__(self, other: Any) -> Complex:
+        return _multiplied(matmul, (self, other))
+
     __radd__, __rmul__ = __add__, __mul__
+
+    # What is changed in place is so under every name that it has, and outdates its views, as of Tensors.
+
+    def _become(self, other: Complex) -> Complex:
+        values = other.real.copy(), other.imag.copy()
+        overwrite(self.real, values[0])
+        overwrite(self.imag, values[1])
+        self.real.be_up_to_date()  # where both lie in one memory, as of view_as_complex
+        return self
+
+    def __iadd__(self, other: Any) -> Complex:
+        return self._become(self + other)
+
+    def __isub__(self, other: Any) -> Complex:
+        return self._become(self - other)
+
+    def __imul__(self, other: Any) -> Complex:
+        return self._become(self * other)
+
+    def __itruediv__(self, other: Any) -> Complex:
+        return self._become(self / other)
+
+    add_, sub_, mul_, div_ = __iadd__, __isub__, __imul__, __itruediv__
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        """Set a part, of which the index is as a Tensor's; a real value has no imaginary part."""
+        real, imag = _parts(value, self)
+        outdated = self.imag.is_outdated
+        setitem(self.real, index, real)
+        if not outdated:
+            self.imag.be_up_to_date()
+        setitem(self.imag, index, 0.0 if imag is None else imag)
+        self.real.be_up_to_date()
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -147,16 +190,16 @@ def _of_parts(function: Callable[..., Tensor]) -> Callable[..., Complex]:
 
 #: The functions that are done with the real and the imaginary parts alike, by name.
 OF_PARTS = {
-    **dict.fromkeys(("clone", "contiguous", "resolve_conj"), lambda input: input),
-    "view": reshape,
+    **dict.fromkeys(("contiguous", "resolve_conj"), lambda input: input),
+    "clone": lambda input: input.copy(),
+    "expand": repeating(expand),
+    **{name: joining(function) for name, function in (("flatten", flatten), ("reshape", reshape), ("view", reshape))},
+    **{function.__name__: viewing(function) for function in (permute, select, squeeze, transpose, unsqueeze)},
     **{
-        function.__name__: function
-        for function in (
-            expand, flatten, mean, permute, repeat, reshape, select, squeeze, sum, transpose, unsqueeze,
-        )
+        function.__name__: function for function in (flip, index_select, mean, new_zeros, repeat, roll, sum, zeros_like)
     },
-}  # fmt: skip
-for _name, _function in {"__getitem__": getitem, **OF_PARTS}.items():
+}
+for _name, _function in {"__getitem__": viewing_parts(getitem), **OF_PARTS}.items():
     setattr(Complex, _name, _of_parts(_function))
 
 
@@ -215,7 +258,7 @@ def view_as_real(input: Tensor | Complex) -> Tensor:
     """
     if not isinstance(input, Complex):
         raise DTypeError(f"view_as_real takes complex numbers, not a {named(input)}", "view_as_complex(x) gives such")
-    result = stack([input.real, input.imag], -1)
+    result = _real_stack([input.real, input.imag], -1)
     result.share_memory_of(input.real)
     return result
 
@@ -230,7 +273,7 @@ def complex(real: Tensor, imag: Tensor) -> Complex:
     expect_floating(real, "complex")
     real, imag = align(real, imag)
     shape = add(real, imag).shape
-    return Complex(expand(real, shape), expand(imag, shape))
+    return Complex(expand(real, shape).copy(), expand(imag, shape).copy())
 
 
 def polar(abs: Tensor, angle: Tensor) -> Complex:
@@ -258,11 +301,90 @@ def beside_a_complex_number(input: Tensor, operator: str, number: Any) -> Comple
         return Complex(div(number.real, x), div(number.imag, x))
     x = neg(x) if operator == "rsub" else x
     number = -number if operator == "sub" else number
-    return Complex(add(x, number.real) if number.real else x, full_like(x, number.imag))
+    return Complex(add(x, number.real) if number.real else x.copy(), full_like(x, number.imag))
 
 
 def _times(x: Tensor, number: float) -> Tensor:
-    return x if number == 1 else mul(x, number)  # by 0 as well: of infinity it is NaN
+    return x.copy() if number == 1 else mul(x, number)  # by 0 as well: of infinity it is NaN
+
+
+def pad(input: Tensor | Complex, pad: Sequence[Length], mode: str = "constant", value: float | None = None) -> Tensor:
+    """Put elements around a tensor, as ``torch.nn.functional.pad``; around complex numbers such.
+
+    Args:
+        pad: how many before and after the last dimension, then the one before it, and so on; below 0 cuts off. Sizes
+            may come to 0: ``pad(x, (0, -x.shape[-1] % 8))`` makes the last dimension a multiple of 8.
+        mode: ``"constant"``; ``"reflect"``, without the edge itself; ``"replicate"``, the edge; or ``"circular"``.
+        value: of ``"constant"``; 0 where None, as it has to be for other modes.
+
+    Raises:
+        ArgumentError: ``pad`` is no list of pairs, or the mode is unknown or takes no value.
+        ShapeError: more is to be put than the mode can take from the input, or nothing is left.
+    """
+    if not isinstance(input, Complex):
+        return _real_pad(input, pad, mode, value)
+    return Complex(_real_pad(input.real, pad, mode, value), _real_pad(input.imag, pad, mode))  # type: ignore[return-value]
+
+
+def cat(tensors: Sequence[Operand | Complex], dim: int = 0) -> Tensor:
+    """Join tensors along ``dim``; their other lengths are equal. With complex numbers the result is such.
+
+    Raises:
+        ShapeError: they do not fit together.
+    """
+    return _joined(_real_cat, tensors, dim)
+
+
+def stack(tensors: Sequence[Operand | Complex], dim: int = 0) -> Tensor:
+    """Join tensors of one shape along a new dimension. With complex numbers the result is such.
+
+    Raises:
+        ArgumentError: there is no tensor.
+        ShapeError: their shapes differ.
+    """
+    return _joined(_real_stack, tensors, dim)
+
+
+def einsum(equation: str, *operands: Operand | Complex) -> Tensor:
+    """Return sums of products, in Einstein's notation, as ``torch.einsum``.
+
+    ``"bij,bjk->bik"``: a letter for each dimension; letters that the result does not name are summed over. Without
+    ``->`` the result has the letters that come up once, in order. ``...`` stands for further dimensions, broadcast. A
+    letter twice in one operand takes its diagonal. With complex numbers the result is such.
+
+    Operands are multiplied as matrices, two at a time from the left, as torch does: of TensorRT's own layer for it
+    TensorRT 8.6.0 made wrong numbers in attention in fp16, without a word (docs/limits.md).
+
+    Raises:
+        ArgumentError: the equation does not fit the operands.
+        ShapeError: a letter stands for two lengths.
+    """
+    listed = operands[0] if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
+    if not any(isinstance(operand, Complex) for operand in listed):
+        return _real_einsum(equation, *operands)  # type: ignore[arg-type]
+    return _multiplied(functools.partial(_real_einsum, equation), listed)  # type: ignore[return-value]
+
+
+def _multiplied(product: Callable[..., Tensor], operands: Sequence[Any]) -> Complex:
+    """Return a product of which each operand is a factor, some of them complex, by the products of their parts."""
+    beside = next(operand for operand in operands if isinstance(operand, Complex))
+    parts = [[part for part in _parts(operand, beside) if part is not None] for operand in operands]
+    terms: tuple[list[Tensor], list[Tensor]] = [], []  # the real and the imaginary ones
+    for picked in itertools.product(*(range(len(part)) for part in parts)):
+        turns = builtins.sum(picked)  # of a quarter, one for each imaginary factor
+        term = product(*(part[i] for part, i in zip(parts, picked, strict=True)))
+        terms[turns % 2].append(neg(term) if turns % 4 >= 2 else term)
+    real, imag = (functools.reduce(add, part) for part in terms)
+    return Complex(real, imag)
+
+
+def _joined(function: Callable[..., Tensor], tensors: Sequence[Any], dim: int) -> Tensor:
+    beside = next((tensor for tensor in tensors if isinstance(tensor, Complex)), None)
+    if beside is None:
+        return function(tensors, dim)
+    parts = [_parts(tensor, beside) for tensor in tensors]
+    imags = [full_like(real, 0.0) if imag is None else imag for real, imag in parts]
+    return Complex(function([real for real, _ in parts], dim), function(imags, dim))  # type: ignore[return-value]
 
 
 def exp(input: Tensor | Complex) -> Tensor:

@@ -65,9 +65,13 @@ class Folding:
         self._asked: set[int] = set()  # the values that were asked for again
         self._held: list[Value] = []
         self._made: dict[int, Step] = {}  # of a value the step that first gave it: of what a module made, its call
+        self._writes: dict[Any, list[Step]] = {}  # of each memory the steps that wrote there
+        self._written: dict[Any, int] = {}  # the memories whose writes are looked into, and the values that began it
         for step in scope.steps:
             for value in values_in(step.result):
                 self._made.setdefault(id(value), step)
+            if step.writes is not None:
+                self._writes.setdefault(storage_of(step.writes.tensor), []).append(step)
 
     def is_of_parameters(self, value: Value) -> bool:
         """Whether a constant depends on parameters."""
@@ -108,15 +112,43 @@ class Folding:
         if earlier is not None:
             self._asked.add(id(value))
             return earlier
+        for one in self._unknown(value):
+            if id(one) not in self._makings:
+                self._makings[id(one)] = self._made_of(one)
+        return self._makings[id(value)]
+
+    def _unknown(self, value: Value) -> list[Value]:
+        """Return the values of which it is not known how they come about: what a value is made of, and it last.
+
+        One is looked into after the other, for what makes one may be as long as the forward.
+        """
+        found: list[Value] = []
+        seen: set[int] = set()
+        pending = [(value, False)]
+        while pending:
+            one, is_after_its_parts = pending.pop()
+            if is_after_its_parts:
+                found.append(one)
+            elif id(one) not in seen and id(one) not in self._makings:
+                seen.add(id(one))
+                pending.append((one, True))
+                if not self._is_there(one):
+                    step = self._made[id(one)]
+                    pending += [(part, False) for part in values_in((step.args, step.kwargs))]
+        return found
+
+    def _is_there(self, value: Value) -> bool:
+        """Whether a value was there before, or has a way already: what it is made of does not matter."""
+        known = id(value) in self._nodes or self._weights.holds(value)
+        return known or value.step is None or id(value) not in self._made
+
+    def _made_of(self, value: Value) -> _Making:
         there = id(value) in self._nodes
         if self._weights.holds(value):
-            making = _Making(frozenset(), True, False, there or self._weights.name(value) is not None)
-        elif there or value.step is None or id(value) not in self._made:
-            making = _Making(frozenset(), False, there, True, there)  # what was there before is held as it is
-        else:
-            making = self._by_steps_of_others(value)
-        self._makings[id(value)] = making
-        return making
+            return _Making(frozenset(), True, False, there or self._weights.name(value) is not None)
+        if self._is_there(value):
+            return _Making(frozenset(), False, there, True, there)  # what was there before is held as it is
+        return self._by_steps_of_others(value)
 
     def _by_steps_of_others(self, value: Value) -> _Making:
         """Return how a value comes about that may be computed of itself, in place; what was said of it is forgotten."""
@@ -131,10 +163,16 @@ class Folding:
 
     def _by_steps(self, value: Value) -> _Making:
         memory = storage_of(value.tensor)
-        steps = self._scope.steps
-        written = [s for s in steps if s.writes is not None and storage_of(s.writes.tensor) == memory]
-        makers = [self._made[id(value)], *written]
+        makers = [self._made[id(value)]]
+        begins = memory not in self._written
+        if begins:
+            self._written[memory] = id(value)
+            makers += self._writes.get(memory, ())
+        else:
+            self._asked.add(self._written[memory])  # who began has the writes, and this value not all
         parts = [self._making(v) for s in makers for v in values_in((s.args, s.kwargs)) if v is not value]
+        if begins:
+            del self._written[memory]
         numbers = any(True for s in makers for _ in numbers_in((s.args, s.kwargs)))
         of_lengths = numbers or any(part.of_lengths for part in parts)
         runs = all(s.number not in self._constants.forced and _is_convertible(s) for s in makers)

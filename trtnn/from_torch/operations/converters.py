@@ -10,6 +10,7 @@ the torch module and returns the source of its constructor, such as ``"Conv2d(3,
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +19,7 @@ import torch
 
 from trtnn import functional as F
 from trtnn.errors import ArgumentError
-from trtnn.from_torch.recording.steps import Listed, Step, Value
+from trtnn.from_torch.recording.steps import Listed, Step, Value, values_in
 from trtnn.from_torch.source.expressions import (
     Attribute,
     Binary,
@@ -139,14 +140,23 @@ def dtype_text(dtype: torch.dtype) -> Text:
     return Text(f"trtnn.{_DTYPES[dtype]}")
 
 
+_COMPLEX_CASTS = frozenset(("to", "type", "cfloat"))
+_FILLS = frozenset((
+    "zeros", "ones", "full", "empty", "zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones",
+    "new_full", "new_empty", "tensor",
+))  # fmt: skip
+
+
 def convert(step: Step, express: Express) -> Expression:
     """Return the expression that a recorded function is in trtnn.
 
     Raises:
         Missing: it has none.
     """
-    if (own := registered(step.function)) is not None:
-        return _converted(own, step, express)
+    own = registered(step.function)
+    made = _made_complex(step, express) if own is None else _converted(own, step, express)
+    if made is not None:
+        return made
     args, kwargs = list(step.args), {key: value for key, value in step.kwargs.items() if key not in _HOW}
     name = step.name
     plain = name.strip("_")
@@ -176,6 +186,26 @@ def convert(step: Step, express: Express) -> Expression:
             raise Missing(f"torch.Tensor.{name[4:]}")
         return Attribute(express(args[0]), name[4:])
     return _call(step, _without_how(_with_elements(args) if name in _JOINS else args), kwargs, express)
+
+
+def _made_complex(step: Step, express: Express) -> Expression | None:
+    """Return what makes complex numbers of real ones by their type, and others of its kind: ``x + 0j``."""
+    arguments = (*step.args, *step.kwargs.values())
+    is_told = any(isinstance(value, torch.dtype) and value.is_complex for value in arguments)
+    if not (is_told or step.name == "cfloat") or any(isinstance(value, complex) for value in arguments):
+        return None
+    is_cast = step.name in _COMPLEX_CASTS
+    if any(value.tensor.is_complex() for value in values_in(arguments)):
+        same = express(step.args[0]) if is_cast else None
+        return Call(Attribute(same, "clone"), ()) if same is not None and _asks_for_a_copy(step) else same
+    if is_cast:
+        return Binary(express(step.args[0]), "+", Text("0j"))
+    if step.name not in _FILLS:
+        return None
+    real = copy.copy(step)
+    real.args = tuple(torch.float32 if isinstance(value, torch.dtype) else value for value in step.args)
+    real.kwargs = step.kwargs | {"dtype": torch.float32}
+    return Binary(convert(real, express), "+", Text("0j"))
 
 
 def _asks_for_a_copy(step: Step) -> bool:
