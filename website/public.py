@@ -137,8 +137,8 @@ def methods_of(kind: type) -> list[str]:
 
 # Of what a trace keeps of a Tensor, for the code that writes networks.
 OF_THE_TRACE = frozenset({
-    "be_part_of", "be_up_to_date", "copy", "ensure", "is_outdated", "is_there", "name", "overwrite", "raw", "reshape_alone",
-    "share_memory_of", "take_back", "unrounded", "unrounded_or_self", "view_of_all",
+    "be_part_of", "be_up_to_date", "copy", "ensure", "is_outdated", "is_there", "name", "overwrite", "raw",
+    "reshape_alone", "share_memory_of", "take_back", "unrounded", "unrounded_or_self", "view_of_all",
 })  # fmt: skip
 
 
