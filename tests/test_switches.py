@@ -22,11 +22,6 @@ MODULES = (
     "trtnn", "trtnn.checkpoint", "trtnn.from_torch.saving", "trtnn.models.family", "trtnn.quantization", "trtnn.ray",
     "trtnn.ray.job", "trtnn.triton", "trtnn.vision",
 )  # fmt: skip
-# What walks modules has torch.nn.Module's own arguments, and takes what that takes.
-AS_TORCH = {
-    *(("Module", name) for name in ("buffers", "modules", "named_buffers", "named_modules", "named_parameters")),
-    *(("Module", name) for name in ("parameters", "requires_grad_", "state_dict")),
-}
 NOT_PUBLIC = ("check_free", "check_switches")
 OF_OPERATIONS = ("Buffer", "Parameter")  # whose methods have a door of their own, ops/calling.py
 IS_SWITCH = re.compile(r"bool( \| None)?|bool \| Sequence\[str\]")
@@ -72,6 +67,19 @@ CALLS: dict[tuple[str, str], Callable[..., Any]] = {
     ("EngineTiming", "table"): TIMING.table,
     ("Family", "load_state_dict"): lambda **switch: models.create("yolov5n").load_state_dict({}, **switch),
     ("Job", "open"): lambda **switch: Job.open(None, **switch),  # type: ignore[arg-type]  # before it looks
+    **{
+        ("Module", name): of_module(name)
+        for name in (
+            "buffers",
+            "modules",
+            "named_buffers",
+            "named_modules",
+            "named_parameters",
+            "parameters",
+            "requires_grad_",
+            "state_dict",
+        )
+    },
     ("Module", "compile"): of_module("compile"),
     ("Module", "load_state_dict"): of_module("load_state_dict", {}),
     ("Module", "register_buffer"): of_module("register_buffer", "name", np.ones(3)),
@@ -125,13 +133,11 @@ def switches_of(function: Any) -> list[str]:
 
 
 def test_all_that_is_public_is_looked_at():
-    found = {each[:2] for each in switches()} - AS_TORCH
+    found = {each[:2] for each in switches()}
     assert found == set(CALLS)
 
 
-@pytest.mark.parametrize(
-    ("owner", "function", "switch"), sorted(each for each in switches() if each[:2] not in AS_TORCH)
-)
+@pytest.mark.parametrize(("owner", "function", "switch"), sorted(switches()))
 def test_no_string_and_no_number_is_a_switch(owner, function, switch, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     wrong: list[Any] = ["yes", "False", "", 0, 1, 2.0]
@@ -139,7 +145,8 @@ def test_no_string_and_no_number_is_a_switch(owner, function, switch, monkeypatc
         wrong = ["yes", 0, 1, 2.0]
     for value in wrong:
         message = message_of(ArgumentError, CALLS[owner, function], **{switch: value})
-        assert message.startswith(f"{switch} is True")
+        taken = f"{function} takes True or False as {switch}" if owner == "Module" else ""
+        assert message.startswith((f"{switch} is True", f"{owner} takes True or False as {switch}", f"Net.{taken}"))
         assert not list(tmp_path.iterdir())
 
 

@@ -193,7 +193,7 @@ WEIGHT = np.ones((4, 3, 3, 3), np.float32)
             ArgumentError,
             ["output_padding (2, 2)", "stride (2, 2)"],
         ),
-        (lambda x: F.conv_transpose2d(x, WEIGHT, padding="same"), (1, 4, 8, 8), ArgumentError, ["padding", "'same'"]),
+        (lambda x: F.conv_transpose2d(x, WEIGHT, padding="same"), (1, 4, 8, 8), DTypeError, ["as padding", "'same'"]),
     ],
 )
 def test_errors(function, shape, error, words):

@@ -303,13 +303,13 @@ def test_arguments_by_position_and_where_parameters_are_made(name):
     ("args", "options", "words"),
     [
         ((0, 4), {}, "a positive int as input_size, not 0"),
-        ((3, 4.0), {}, "a positive int as hidden_size, not 4.0"),
+        ((3, 4.0), {}, "an int as hidden_size, not 4.0"),
         ((3, 0), {}, "a positive int as hidden_size, not 0"),
         ((3, 4, 0), {}, "a positive int as num_layers, not 0"),
-        ((3, 4), {"bias": 1}, "a bool as bias, not 1"),
-        ((3, 4), {"batch_first": "False"}, "a bool as batch_first, not 'False'"),
-        ((3, 4), {"dropout": 1.5}, "a dropout from 0 to 1, not 1.5"),
-        ((3, 4), {"dropout": True}, "a dropout from 0 to 1, not True"),
+        ((3, 4), {"bias": 1}, "True or False as bias, not 1"),
+        ((3, 4), {"batch_first": "False"}, "True or False as batch_first, not 'False'"),
+        ((3, 4), {"dropout": 1.5}, "a probability from 0 to 1 as dropout, not 1.5"),
+        ((3, 4), {"dropout": True}, "a probability from 0 to 1 as dropout, not True"),
     ],
 )
 def test_arguments_that_torch_refuses(name, args, options, words):

@@ -299,10 +299,10 @@ def test_methods_that_share_a_name_with_another_function_take_keywords_and_array
             ArgumentError,
             "an int or a sequence for each tensor",
         ),
-        (lambda x: F.eye(8, True), ArgumentError, "eye takes ints, not True"),
+        (lambda x: F.eye(8, True), DTypeError, "eye takes an int or None as m, not True"),
         (lambda x: F.arange(0, 3, NAN), ArgumentError, "arange by NaN holds nothing"),
         (lambda x: F.linspace(NAN, 1, 3, dtype="int32"), ArgumentError, "its ends are whole numbers then"),
-        (lambda x: F.hardtanh(x.int(), NAN, 1.0), ArgumentError, "a bound is a whole number"),
+        (lambda x: F.hardtanh(x.int(), NAN, 1.0), ArgumentError, "a bound is a number"),
         (lambda x: F.adaptive_avg_pool2d(x, (5,)), ArgumentError, "output_size takes 2 lengths, not (5,)"),
     ],
 )

@@ -363,7 +363,7 @@ def test_chunks_and_splits_of_any_number(length, pieces, dim):
         (lambda x: F.cat([x, x[:, :2]]), ShapeError, ["outside dimension 0", "(2, 3, 4), (2, 2, 4)"]),
         (lambda x: F.cat([x, x[0]], 1), ShapeError, ["(2, 3, 4), (3, 4)"]),
         (lambda x: F.cat([x, x], 3), ShapeError, ["dimension 3 is out of range"]),
-        (lambda x: x + "1", DTypeError, ["not a str"]),
+        (lambda x: x + "1", DTypeError, ["a number as other, not '1'"]),
         (lambda x: x + None, DTypeError, ["not a NoneType"]),
         (lambda x: F.dropout(x, 0.1, True), UnsupportedError, ["dropout 0.1 and training=True", "training=False"]),
         (F.dropout, UnsupportedError, ["dropout 0.5 and training=True", "training=self.training"]),

@@ -1,17 +1,22 @@
 """The functions show torch's arguments, in torch's order and with torch's defaults."""
 
 import ast
+import functools
+import inspect
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from tests.helpers import assert_close, check_triangle, message_of, numbers, run, trace
+from tests.helpers import TORCH, assert_close, check_triangle, message_of, numbers, run, trace
 from tests.ops.signatures import of_function, of_torch, takes
 from trtnn import functional as F
 from trtnn import ops
-from trtnn.errors import ArgumentError, UnsupportedError
+from trtnn.errors import ArgumentError, DTypeError, TrtnnError, UnsupportedError
+from trtnn.graph.tensor import Tensor
+from trtnn.methods import METHODS, METHODS_IN_PLACE
 
 NAMES = [*F.__all__, *(f"fft.{name}" for name in F.fft.__all__), *(f"linalg.{name}" for name in F.linalg.__all__)]
 
@@ -140,3 +145,158 @@ def test_docstrings_say_what_is_raised():
                 if raises and not node.name.startswith("_") and "Raises:" not in (ast.get_docstring(node) or ""):
                     silent.append(f"{path.name}: {node.name}")
     assert not silent
+
+
+def function_of(name: str) -> Any:
+    return functools.reduce(getattr, name.split("."), F)
+
+
+def parameters_of(function: Any, annotations: set[str]) -> list[str]:
+    """The arguments whose annotation is a union of these words alone."""
+    parameters = inspect.signature(function).parameters.values()
+    return [p.name for p in parameters if {*map(str.strip, str(p.annotation).split("|"))} <= annotations]
+
+
+METHOD_NAMES = sorted(
+    name for name in METHODS | METHODS_IN_PLACE if inspect.isfunction(getattr(Tensor, name)) and name[0] != "_"
+)
+CALLS = [(name, function_of(name)) for name in NAMES] + [(f"Tensor.{n}", getattr(Tensor, n)) for n in METHOD_NAMES]
+SWITCHES = [(n, f, p) for n, f in CALLS for p in parameters_of(f, {"bool", "None"})]
+INTS = [(n, f, p) for n, f in CALLS for p in parameters_of(f, {"int", "Length", "None"}) if p != "input"]
+FLOATS = [(n, f, p) for n, f in CALLS for p in parameters_of(f, {"int", "float", "None"}) if p != "input"]
+
+
+def test_arguments_of_each_kind_are_found():
+    """Of each some that are known, so that the tests below look at what they say."""
+    found = [{(name, p) for name, _, p in kind} for kind in (SWITCHES, INTS, FLOATS)]
+    assert {("sum", "keepdim"), ("interpolate", "align_corners"), ("Tensor.sort", "descending")} <= found[0]
+    assert {("chunk", "chunks"), ("glu", "dim"), ("round", "decimals"), ("tril", "diagonal")} <= found[1]
+    assert {("batch_norm", "eps"), ("leaky_relu", "negative_slope")} <= found[2]
+    assert len(found[0]) > 200
+
+
+@pytest.mark.parametrize(("name", "function", "parameter"), SWITCHES)
+def test_no_string_and_no_number_is_a_switch(name, function, parameter):
+    """As torch's functions in C++ have it, and ``check_switches`` for trtnn's own; those of Python take anything."""
+    for value in ("no", "", 0, 1, 1.0, X[0]):
+        words = message_of(DTypeError, function, **{parameter: value})
+        assert f" takes True or False as {parameter}, not " in words.replace(" or None", "")
+
+
+@pytest.mark.parametrize(("name", "function", "parameter"), INTS)
+def test_no_string_no_fraction_and_no_truth_is_an_int(name, function, parameter):
+    for value in ("2", 2.5, 2.0, True, np.float32(2)):
+        assert f" as {parameter}, not " in message_of(DTypeError, function, **{parameter: value})
+
+
+@pytest.mark.parametrize(("name", "function", "parameter"), FLOATS)
+def test_no_string_is_a_number(name, function, parameter):
+    assert f" as {parameter}, not '0.5'" in message_of(DTypeError, function, **{parameter: "0.5"})
+
+
+@pytest.mark.parametrize("value", [True, np.True_, np.array(True)])
+def test_what_a_switch_is(value):
+    given = lambda x: [F.sum(x, 1, keepdim=value), x.sum(1, keepdim=value), F.max_pool1d(x, 2, ceil_mode=value)]  # noqa: E731
+    x = torch.from_numpy(X)
+    assert_close(run(given, X), [x.sum(1, True), x.sum(1, True), torch.max_pool1d(x, 2, ceil_mode=True)])
+
+
+def test_a_switch_is_looked_at_after_calls_of_the_same_types():
+    """What passed once is not looked at again, by the types of its arguments."""
+    words = message_of(DTypeError, trace, lambda x: [F.sum(x, 1, True), F.sum(x, 1, False), F.sum(x, 1, 1)], X)
+    assert words.startswith("sum takes True or False as keepdim, not 1")
+
+
+IMAGE, GRID = numbers(1, 2, 4, 4, seed=3), np.zeros((1, 3, 3, 2), np.float32)
+PLACES = np.zeros((2, 3), np.int32)
+SIDES = {1: (16,), 2: (4, 4), 3: (4, 2, 2)}
+NORMS = ("ortho", "forward", "backward")
+# A call with a word in it, and the words that torch knows there.
+CHOICES = {
+    "cdist": (lambda f, x, w: f.cdist(x, x, compute_mode=w), ("use_mm_for_euclid_dist", "donot_use_mm")),
+    **{
+        f"conv{n}d": (
+            lambda f, x, w, n=n: getattr(f, f"conv{n}d")(x.reshape(1, 2, *SIDES[n]), f.ones(1, 2, *[2] * n), padding=w),
+            ("valid", "same"),
+        )
+        for n in (1, 2, 3)
+    },
+    **{name: (lambda f, x, w, name=name: getattr(f, name)(x, 2.0, rounding_mode=w), ("trunc", "floor"))
+       for name in ("div", "divide")},
+    "embedding_bag": (
+        lambda f, x, w: f.embedding_bag(f.zeros(2, 3, dtype=PLACE_TYPES[f]), x[0, 0], mode=w), ("sum", "mean", "max")
+    ),
+    "gelu": (lambda f, x, w: f.gelu(x, approximate=w), ("none", "tanh")),
+    "grid_sample": (
+        lambda f, x, w: f.grid_sample(x, x[:, :, :, :2], mode=w, align_corners=False),
+        ("bilinear", "nearest", "bicubic"),
+    ),
+    "grid_sample: padding": (
+        lambda f, x, w: f.grid_sample(x, x[:, :, :, :2], padding_mode=w, align_corners=False),
+        ("zeros", "border", "reflection"),
+    ),
+    "index_reduce": (
+        lambda f, x, w: f.index_reduce(x, 1, f.zeros(2, dtype=PLACE_TYPES[f]), x, w), ("prod", "mean", "amax", "amin")
+    ),
+    **{
+        name: (
+            lambda f, x, w, name=name: getattr(f, name)(x, scale_factor=2, mode=w),
+            ("nearest", "bilinear", "bicubic", "area", "nearest-exact"),
+        )
+        for name in ("interpolate", "upsample")
+    },
+    "meshgrid": (lambda f, x, w: f.meshgrid(x[0, 0, 0], x[0, 0, 0], indexing=w), ("ij", "xy")),
+    **{
+        name: (
+            lambda f, x, w, name=name: getattr(f, name)(x, 0.5, 1, interpolation=w),
+            ("linear", "lower", "higher", "nearest", "midpoint"),
+        )
+        for name in ("quantile", "nanquantile")
+    },
+    "norm": (lambda f, x, w: f.norm(x, w), ("fro",)),
+    "pad": (lambda f, x, w: f.pad(x, (1, 1), mode=w), ("constant", "reflect", "replicate", "circular")),
+    "scatter": (lambda f, x, w: f.scatter(x, 1, _indices(f, x), 1.0, reduce=w), ("add", "multiply")),
+    "scatter_reduce": (
+        lambda f, x, w: f.scatter_reduce(x, 1, _indices(f, x), x, w), ("sum", "prod", "mean", "amax", "amin")
+    ),
+    "searchsorted": (lambda f, x, w: f.searchsorted(f.arange(4.0), x, side=w), ("left", "right")),
+    "stft": (
+        lambda f, x, w: f.stft(x.reshape(1, 32), 8, 4, None, f.ones(8), True, w, return_complex=True),
+        ("constant", "reflect", "replicate", "circular"),
+    ),
+    **{
+        f"fft.{name}": (lambda f, x, w, name=name: getattr(f.fft, name)(x, norm=w), NORMS)
+        for name in F.fft.__all__
+        if "norm" in inspect.signature(getattr(F.fft, name)).parameters
+    },
+    "linalg.matrix_norm": (lambda f, x, w: f.linalg.matrix_norm(x, w), ("fro",)),
+    "linalg.norm": (lambda f, x, w: f.linalg.norm(x[0, 0], w), ("fro",)),
+}  # fmt: skip
+PLACE_TYPES: dict[Any, Any] = {F: "int32", TORCH: torch.int64}
+NO_WORDS = {
+    "deform_conv2d": "lowering is trtnn's own, see test_deform",
+    "modulated_deform_conv2d": "lowering is trtnn's own, see test_deform",
+    "einsum": "an equation is no choice",
+}
+
+
+def _indices(f: Any, x: Any) -> Any:
+    return f.zeros(*x.shape, dtype=PLACE_TYPES[f])
+
+
+def test_all_words_are_looked_at():
+    words = {name for name in NAMES for p in parameters_of(function_of(name), {"str", "float", "None"})
+             if "str" in str(inspect.signature(function_of(name)).parameters[p].annotation)}  # fmt: skip
+    assert words <= {name.partition(":")[0] for name in CHOICES} | NO_WORDS.keys()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", CHOICES)
+def test_a_misspelt_word_is_refused_with_those_that_are_known(name):
+    call, known = CHOICES[name]
+    for wrong in (f"{known[0]}x", known[0].upper(), known[0][:-1]):
+        with pytest.raises(Exception):  # noqa: B017  torch's types differ
+            call(TORCH, torch.from_numpy(IMAGE), wrong)
+        words = message_of(TrtnnError, trace, lambda x, wrong=wrong: call(F, x, wrong), IMAGE)
+        assert repr(wrong) in words
+        assert [word for word in known if word not in words.replace(repr(wrong), "")] == []

@@ -217,7 +217,7 @@ class PReLU(Module):
         weight: (num_parameters,): one, or one for each channel.
     """
 
-    def __init__(self, num_parameters: int = 1, init: Any = 0.25, device: Any = None, dtype: Any = None) -> None:
+    def __init__(self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None) -> None:
         super().__init__()
         self.num_parameters = num_parameters
         self.weight = Parameter(num_parameters)

@@ -9,7 +9,7 @@ from trtnn.errors import ArgumentError, ShapeError
 from trtnn.graph.tensor import Tensor
 from trtnn.modules.linear import Linear
 from trtnn.modules.module import Module
-from trtnn.ops._arguments import Array
+from trtnn.ops._arguments import Array, expect_parts, expect_probability
 from trtnn.ops.heads import attend
 from trtnn.parameter import Parameter
 
@@ -50,10 +50,15 @@ class MultiheadAttention(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
+        widths = {"embed_dim": embed_dim, "num_heads": num_heads, "kdim": kdim, "vdim": vdim}
+        for name, width in widths.items():
+            if width is not None:
+                expect_parts(width, f"{name} of MultiheadAttention")
+        expect_probability(dropout, "MultiheadAttention", "dropout")
         if embed_dim % num_heads:
             raise ArgumentError(f"MultiheadAttention: embed_dim {embed_dim} does not divide into {num_heads} heads")
         self.embed_dim, self.num_heads, self.dropout, self.batch_first = embed_dim, num_heads, dropout, batch_first
-        self.kdim, self.vdim = kdim or embed_dim, vdim or embed_dim
+        self.kdim, self.vdim = (embed_dim if width is None else width for width in (kdim, vdim))
         self.head_dim, self.add_zero_attn = embed_dim // num_heads, add_zero_attn
         together = self.kdim == self.vdim == embed_dim
         self.register_parameter("in_proj_weight", Parameter(3 * embed_dim, embed_dim) if together else None)

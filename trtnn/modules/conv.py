@@ -10,6 +10,7 @@ from trtnn.errors import ArgumentError
 from trtnn.graph.tensor import Tensor
 from trtnn.modules.module import Module
 from trtnn.ops._arguments import ntuple
+from trtnn.ops.convolution import expect_padding
 from trtnn.parameter import Parameter
 
 Sides = int | Sequence[int]
@@ -48,8 +49,9 @@ class _ConvNd(Module):
         if padding_mode not in modes:
             raise ArgumentError(f"{name} with padding_mode={padding_mode!r}", f"known: {', '.join(modes)}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size = ntuple(kernel_size, self.sides, "kernel_size")
+        self.kernel_size = ntuple(kernel_size, self.sides, "kernel_size", of_one=False)
         self.stride = ntuple(stride, self.sides, "stride")
+        expect_padding(padding)
         self.padding = padding if isinstance(padding, str) else ntuple(padding, self.sides, "padding")
         self.dilation = ntuple(dilation, self.sides, "dilation")
         self.padding_mode = padding_mode

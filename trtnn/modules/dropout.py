@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from trtnn.errors import ArgumentError
 from trtnn.graph.tensor import Tensor
 from trtnn.modules.module import Module
+from trtnn.ops._arguments import expect_probability
 
 
 class Dropout(Module):
@@ -12,8 +12,7 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
-        if not 0 <= p <= 1:
-            raise ArgumentError(f"dropout takes a probability from 0 to 1, not {p}")
+        expect_probability(p, type(self).__name__)
         self.p, self.inplace = p, inplace
 
     def forward(self, input: Tensor) -> Tensor:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from trtnn.graph.tensor import Tensor
 from trtnn.modules.module import Module
+from trtnn.ops._annotations import Plain, plain
 
 _NOT_KEPT = ("input", "input1", "x1", "x2", "training", "dtype", "weight", "bias")
 
@@ -23,6 +24,7 @@ class FunctionModule(Module):
 
     function: Callable[..., Tensor]
     _kept: tuple[str, ...]
+    _plain: Mapping[str, Plain]  # of those that are kept
     shown = ""
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -34,6 +36,7 @@ class FunctionModule(Module):
         not_kept = _NOT_KEPT if of_function else ("self",)
         kept = [parameter for name, parameter in parameters.items() if name not in not_kept]
         cls._kept = tuple(parameter.name for parameter in kept)
+        cls._plain = {parameter.name: one for parameter in kept if (one := plain(parameter)) is not None}
         cls.__signature__ = inspect.Signature(
             [parameter.replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD) for parameter in kept]
         )
@@ -43,6 +46,9 @@ class FunctionModule(Module):
         arguments = type(self).__signature__.bind(*args, **kwargs)
         arguments.apply_defaults()
         for name, value in arguments.arguments.items():
+            one = self._plain.get(name)
+            if one is not None and type(value) not in one.exact:
+                one.expect(value, type(self).__name__)
             setattr(self, name, value)
 
     def forward(self, *inputs: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from trtnn.graph.quantization import BUFFERS, declared_by, shown_scales
 from trtnn.modules.missing import METHODS
 from trtnn.modules.state import match, misfit, note_new_weights, under_own_names
 from trtnn.network import Network, trace
+from trtnn.ops._annotations import checking
 from trtnn.parameter import Buffer, Parameter
 from trtnn.shapes.spec import Input
 
@@ -73,6 +74,15 @@ class Module:
     """
 
     training = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.__module__.partition(".")[0] == "trtnn":  # a user's own take what they like
+            for name, member in [*vars(cls).items()]:
+                if name in ("__init__", "forward"):
+                    setattr(cls, name, checking(member))
+                elif isinstance(member, classmethod):
+                    setattr(cls, name, classmethod(checking(member.__func__)))
 
     def __init__(self) -> None:
         object.__setattr__(self, "_parameters", {})
@@ -197,6 +207,7 @@ class Module:
             pending += [(depth + 1, start + name, child) for name, child in inner if child is not None]
         return walked
 
+    @checking
     def named_modules(
         self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Module]]:
@@ -224,6 +235,7 @@ class Module:
                     if member is not None:
                         yield start + name, member
 
+    @checking
     def modules(self, remove_duplicate: bool = True) -> Iterator[Module]:
         """Yield this module and everything inside it, each once where ``remove_duplicate``."""
         return (module for _, module in self.named_modules(remove_duplicate=remove_duplicate))
@@ -236,6 +248,7 @@ class Module:
         """Yield the direct submodules."""
         return (child for _, child in self.named_children())
 
+    @checking
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Parameter]]:
@@ -249,10 +262,12 @@ class Module:
         named = self._members("_parameters", prefix=prefix, recurse=recurse, once=remove_duplicate)
         return _first_of_each(named) if remove_duplicate else named
 
+    @checking
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """Yield every parameter, a shared one once."""
         return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
+    @checking
     def named_buffers(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Buffer]]:
@@ -260,6 +275,7 @@ class Module:
         named = self._members("_buffers", prefix=prefix, recurse=recurse, once=remove_duplicate)
         return _first_of_each(named) if remove_duplicate else named
 
+    @checking
     def buffers(self, recurse: bool = True) -> Iterator[Buffer]:
         """Yield every buffer."""
         return (buffer for _, buffer in self.named_buffers(recurse=recurse))
@@ -331,6 +347,7 @@ class Module:
             raise UnsupportedError("an engine does not train", "train with torch, and load the state dict")
         return self
 
+    @checking
     def requires_grad_(self: Self, requires_grad: bool = True) -> Self:
         """Return this module; there are no gradients."""
         return self
@@ -401,6 +418,7 @@ class Module:
                         state[start + name] = member
         return state
 
+    @checking
     def state_dict(
         self, *, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
     ) -> dict[str, Any]:

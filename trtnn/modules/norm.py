@@ -79,8 +79,6 @@ class _BatchNorm(_Norm):
 
     def forward(self, input: Tensor) -> Tensor:
         self._expect_ndim(input)
-        if self.eps < 0:
-            raise ArgumentError(f"{type(self).__name__} takes an eps that is not negative, not {self.eps}")
         return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 

@@ -30,7 +30,7 @@ class _Pad(Module):
 
     def __init__(self, padding: int | Sequence[int]) -> None:
         super().__init__()
-        self.padding = ints(padding, 2 * self.sides, "padding")
+        self.padding = ints(padding, 2 * self.sides, "padding", of_one=False)
 
     def forward(self, input: Tensor) -> Tensor:
         if self.mode != "constant":  # as in torch

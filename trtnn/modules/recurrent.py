@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from numbers import Integral
 from typing import Any
 
 from trtnn import functional as F
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
 from trtnn.modules.module import Module
+from trtnn.ops._arguments import expect_probability
 from trtnn.ops._looping import State
 from trtnn.ops.packing import PackedSequence
 from trtnn.ops.recurrent import CELLS, recurrent_network, recurrent_step
@@ -42,7 +42,7 @@ def _as_input(input: Any, what: str) -> Tensor:
 
 def _check_positive(what: str, **sizes: int) -> None:
     for name, size in sizes.items():
-        if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
+        if size < 1:
             raise ArgumentError(f"{what} takes a positive int as {name}, not {size!r}")
 
 
@@ -88,11 +88,7 @@ class _Recurrent(Module):
         super().__init__()
         what = type(self).__name__
         _check_positive(what, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
-        for name, value in (("bias", bias), ("batch_first", batch_first)):
-            if not isinstance(value, bool):
-                raise ArgumentError(f"{what} takes a bool as {name}, not {value!r}")
-        if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout <= 1:
-            raise ArgumentError(f"{what} takes a dropout from 0 to 1, not {dropout!r}")
+        expect_probability(dropout, what, "dropout")
         if not 0 <= proj_size < hidden_size:
             raise ArgumentError(f"proj_size is below hidden_size, {hidden_size}, not {proj_size}")
         self.mode, self.input_size, self.hidden_size, self.num_layers = mode, input_size, hidden_size, num_layers

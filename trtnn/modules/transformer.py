@@ -17,7 +17,7 @@ from trtnn.modules.dropout import Dropout
 from trtnn.modules.linear import Linear
 from trtnn.modules.module import Module
 from trtnn.modules.norm import LayerNorm
-from trtnn.ops._arguments import Operand
+from trtnn.ops._arguments import Operand, expect_parts
 
 Activation = str | Callable[[Tensor], Tensor]
 
@@ -147,6 +147,7 @@ class _Stack(Module):
     """Copies of a layer one after another, and a norm behind them."""
 
     def _declare(self, part: Module, num_layers: int, norm: Module | None) -> None:
+        expect_parts(num_layers, f"num_layers of {type(self).__name__}")
         self.layers = ModuleList(copy.deepcopy(part) for _ in range(num_layers))
         self.num_layers = num_layers
         self.add_module("norm", norm)
@@ -262,8 +263,12 @@ class Transformer(Module):
         def stack(kind: type[TransformerEncoder | TransformerDecoder], of: type[_Layer], count: int) -> Module:
             return kind(of(*of_layer), count, LayerNorm(d_model, layer_norm_eps, bias=bias))
 
-        self.encoder = custom_encoder or stack(TransformerEncoder, TransformerEncoderLayer, num_encoder_layers)
-        self.decoder = custom_decoder or stack(TransformerDecoder, TransformerDecoderLayer, num_decoder_layers)
+        if custom_encoder is None:
+            custom_encoder = stack(TransformerEncoder, TransformerEncoderLayer, num_encoder_layers)
+        if custom_decoder is None:
+            custom_decoder = stack(TransformerDecoder, TransformerDecoderLayer, num_decoder_layers)
+        self.add_module("encoder", custom_encoder)
+        self.add_module("decoder", custom_decoder)
         self.d_model, self.nhead, self.batch_first = d_model, nhead, batch_first
 
     def forward(

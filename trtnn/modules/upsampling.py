@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trtnn import functional as F
+from trtnn.errors import ArgumentError, is_number
 from trtnn.graph.tensor import Tensor
 from trtnn.modules.module import Module
+from trtnn.shapes.floats import SymFloat
+from trtnn.shapes.symbolic import Size
 
 
 class Upsample(Module):
@@ -33,8 +36,11 @@ class Upsample(Module):
     ) -> None:
         super().__init__()
         if scale_factor is not None:
-            both = isinstance(scale_factor, Sequence)
-            scale_factor = tuple(map(float, scale_factor)) if both else float(scale_factor)
+            factors = scale_factor if isinstance(scale_factor, Sequence) else (scale_factor,)
+            if not all(is_number(factor) or isinstance(factor, (Size, SymFloat)) for factor in factors):
+                raise ArgumentError(f"{type(self).__name__} takes numbers as scale_factor, not {scale_factor!r}")
+            several = isinstance(scale_factor, Sequence)
+            scale_factor = tuple(map(float, scale_factor)) if several else float(scale_factor)
         self.size, self.scale_factor, self.mode, self.align_corners = size, scale_factor, mode, align_corners
         self.recompute_scale_factor = recompute_scale_factor
 

@@ -10,7 +10,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 
 from trtnn.dtypes import bool_
-from trtnn.errors import ArgumentError, DTypeError, ShapeError
+from trtnn.errors import ArgumentError, DTypeError, ShapeError, is_number
 from trtnn.graph.tensor import Tensor
 from trtnn.parameter import Parameter
 from trtnn.shapes.floats import SymFloat
@@ -25,10 +25,22 @@ Operand = Tensor | Array | Number | np.integer | np.floating | np.bool_
 Indices = Tensor | np.ndarray
 Dims = int | Sequence[int] | None
 Sides = int | Sequence[int]
+_LARGEST = float(np.finfo(np.float32).max)
 
 
-def ints(value: Length | Sequence[Length], n: int, what: str) -> tuple[int, ...]:
+def _is_int(value: Any) -> bool:
+    """Whether a value is an int, and no truth, which torch refuses as one as well."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def ints(value: Length | Sequence[Length], n: int, what: str, of_one: bool = True) -> tuple[int, ...]:
     """Return ``value`` as ``n`` ints, a lone int for all.
+
+    Args:
+        value: what is given.
+        n: how many it stands for.
+        what: what it is, for messages.
+        of_one: whether one in a sequence is for all as well, as torch has it of most.
 
     Raises:
         ArgumentError: it is neither an int nor ``n`` of them.
@@ -36,9 +48,9 @@ def ints(value: Length | Sequence[Length], n: int, what: str) -> tuple[int, ...]
     if type(value) is tuple and len(value) == n and set(map(type, value)) == {int}:  # as modules hold them
         return value
     values = tuple(value) if isinstance(value, Sequence) else (value,) * n
-    if len(values) == 1:  # torch takes one in a sequence for all as well
+    if len(values) == 1 and of_one:
         values *= n
-    if len(values) != n or not all(isinstance(v, (int, np.integer)) for v in values):
+    if len(values) != n or not all(map(_is_int, values)):
         count = {1: "an int", 2: "an int or two", 3: "an int or three"}.get(n, f"an int or {n}")
         details = ["divide lengths with //"] if any(isinstance(v, SymFloat) for v in values) else []
         if lengths := [v for v in values if isinstance(v, Size)]:
@@ -53,8 +65,29 @@ def expect_parts(count: Length, what: str) -> None:
     Raises:
         ArgumentError: it is not.
     """
-    if not isinstance(count, Size) and (not isinstance(count, (int, np.integer)) or count < 1):
+    if not isinstance(count, Size) and (not _is_int(count) or count < 1):
         raise ArgumentError(f"{what} is an int from 1 on, not {count!r}")
+
+
+def expect_probability(p: Any, what: str, name: str = "p") -> None:
+    """Check a probability of dropping an element.
+
+    Raises:
+        ArgumentError: it is no number from 0 to 1.
+    """
+    if not is_number(p) or not 0 <= p <= 1:
+        raise ArgumentError(f"{what} takes a probability from 0 to 1 as {name}, not {p!r}")
+
+
+def expect_finite(what: str, **numbers: Any) -> None:
+    """Check numbers that a layer holds: where one is not finite TensorRT keeps its own default in place of it.
+
+    Raises:
+        ArgumentError: one is infinite in fp32, or NaN.
+    """
+    for name, value in numbers.items():
+        if is_number(value) and not -_LARGEST <= value <= _LARGEST:
+            raise ArgumentError(f"{what} takes a finite number as {name}, not {value}")
 
 
 def is_always(factor: Number, number: int) -> bool:
@@ -62,13 +95,13 @@ def is_always(factor: Number, number: int) -> bool:
     return not isinstance(factor, (Size, SymFloat)) and factor == number
 
 
-def ntuple(value: Length | Sequence[Length], n: int, what: str) -> tuple[int, ...]:
+def ntuple(value: Length | Sequence[Length], n: int, what: str, of_one: bool = True) -> tuple[int, ...]:
     """Return what a window has on each of ``n`` sides, such as its stride, as :func:`ints`.
 
     Raises:
         ArgumentError: as there, or one is negative, or 0 where it is no padding.
     """
-    sides, least = ints(value, n, what), 0 if what.endswith("padding") else 1
+    sides, least = ints(value, n, what, of_one), 0 if what.endswith("padding") else 1
     if min(sides) < least:
         raise ArgumentError(f"{what} is at least {least}, not {value}")
     return sides
@@ -108,7 +141,7 @@ def normalize_dim(dim: int, ndim: int) -> int:
         ShapeError: there is no such dimension.
         ArgumentError: it is no int; a bool torch takes for another argument, or for none.
     """
-    if isinstance(dim, (bool, float)):
+    if isinstance(dim, (bool, float, str)):
         raise ArgumentError(f"a dimension is an int, not {dim!r}")
     if not -ndim <= dim < ndim:
         raise ShapeError(f"dimension {dim} is out of range", f"the tensor has {ndim}: from {-ndim} to {ndim - 1}")

@@ -8,7 +8,15 @@ from typing import Any
 from trtnn.dtypes import DType, float32
 from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.graph.tensor import Tensor
-from trtnn.ops._arguments import Array, expect_floating, expect_number, is_always, normalize_dim
+from trtnn.ops._arguments import (
+    Array,
+    expect_finite,
+    expect_floating,
+    expect_number,
+    expect_probability,
+    is_always,
+    normalize_dim,
+)
 from trtnn.ops._inplace import if_asked
 from trtnn.ops._promotion import cast, filler, floating, wide
 from trtnn.ops.arithmetic import add, clamp, div, maximum, minimum, mul, sub
@@ -53,16 +61,14 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
     """Return min(max(x, min_val), max_val); integers stay integers, and so do their bounds.
 
     Raises:
-        ArgumentError: min_val is above max_val.
+        ArgumentError: min_val is above max_val, or one is NaN.
     """
     if min_val > max_val:
         raise ArgumentError(f"hardtanh from {min_val} to {max_val}: the first is the larger")
+    if math.isnan(min_val) or math.isnan(max_val):
+        raise ArgumentError(f"hardtanh from {min_val} to {max_val}: a bound is a number")
     if not input.dtype.is_floating_point:
         expect_number(input, "hardtanh")
-        if math.isnan(min_val) or math.isnan(max_val):
-            raise ArgumentError(
-                f"hardtanh of {input.dtype.name} from {min_val} to {max_val}: a bound is a whole number"
-            )
         low, high = (None if math.isinf(bound) else int(bound) for bound in (min_val, max_val))
         return clamp(input, low, high)
     return _activation(input, "CLIP", alpha=min_val, beta=max_val)
@@ -70,7 +76,12 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
 
 @if_asked
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
-    """Return x where x ≥ 0, else negative_slope · x."""
+    """Return x where x ≥ 0, else negative_slope · x.
+
+    Raises:
+        ArgumentError: negative_slope is not finite.
+    """
+    expect_finite("leaky_relu", negative_slope=negative_slope)
     return _activation(input, "LEAKY_RELU", alpha=negative_slope)
 
 
@@ -81,7 +92,7 @@ def rrelu(
     """Return x where x ≥ 0, else x · (lower + upper) / 2, as in evaluation.
 
     Raises:
-        ArgumentError: lower is above upper.
+        ArgumentError: lower is above upper, or one is not finite.
         UnsupportedError: ``training``, in which torch draws each slope at random.
     """
     if training:
@@ -89,6 +100,7 @@ def rrelu(
             "rrelu with training=True",
             "its random slopes are for training: training=False, or training=self.training, which is False",
         )
+    expect_finite("rrelu", lower=lower, upper=upper)
     if lower > upper:
         raise ArgumentError(f"rrelu from {lower} to {upper}: the first is the larger")
     return leaky_relu(input, (lower + upper) / 2)
@@ -117,7 +129,12 @@ def prelu(input: Tensor, weight: Array | Tensor) -> Tensor:
 
 @if_asked
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
-    """Return x where x > 0, else alpha · (exp(x) - 1) (https://arxiv.org/abs/1511.07289)."""
+    """Return x where x > 0, else alpha · (exp(x) - 1) (https://arxiv.org/abs/1511.07289).
+
+    Raises:
+        ArgumentError: alpha is not finite.
+    """
+    expect_finite("elu", alpha=alpha)
     return _activation(input, "ELU", alpha=alpha)
 
 
@@ -126,9 +143,10 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """Return x where x > 0, else alpha · (exp(x / alpha) - 1) (https://arxiv.org/abs/1704.07483).
 
     Raises:
-        ArgumentError: alpha is not above 0.
+        ArgumentError: alpha is not above 0, or not finite.
     """
     expect_floating(input, "celu")
+    expect_finite("celu", alpha=alpha)
     if alpha <= 0:
         raise ArgumentError(f"celu takes an alpha above 0, not {alpha}")
     return cast(mul(elu(div(wide(input), alpha)), alpha), input.dtype) if alpha != 1 else elu(input)
@@ -212,6 +230,7 @@ def _log1p_exp(values: Tensor, dtype: DType) -> Tensor:
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """Return log(1 + exp(beta · x)) / beta, and x where beta · x > threshold; carried in fp32."""
     expect_floating(input, "softplus")
+    expect_finite("softplus", beta=beta)
     values = wide(input)
     scaled = values if is_always(beta, 1) else mul(values, beta)
     soft = add(maximum(scaled, 0), _log1p_exp(scaled, input.dtype))
@@ -265,9 +284,10 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """Return x - lambd where x > lambd, x + lambd where x < -lambd, else 0.
 
     Raises:
-        ArgumentError: lambd is below 0.
+        ArgumentError: lambd is below 0, or not finite.
     """
     expect_floating(input, "softshrink")
+    expect_finite("softshrink", lambd=lambd)
     if lambd < 0:
         raise ArgumentError(f"softshrink takes a lambd from 0 on, not {lambd}")
     return sub(input, hardtanh(input, -lambd, lambd))
@@ -359,7 +379,8 @@ def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace
 
 
 def refuse_dropout(p: float, training: bool, what: str) -> None:
-    """Raise where dropout is asked for: an engine draws no random numbers."""
+    """Raise where dropout is asked for, as an engine draws no random numbers, or is no probability."""
+    expect_probability(p, what)
     if training and p:
         raise UnsupportedError(
             f"{what} with dropout {p} and training=True",

@@ -17,12 +17,12 @@ import numpy as np
 
 from trtnn.arrays import array_of_torch, is_torch
 from trtnn.dtypes import DType, result_type
-from trtnn.errors import ArgumentError, DTypeError, TrtnnError, UnsupportedError, named
+from trtnn.errors import ArgumentError, DTypeError, TrtnnError, UnsupportedError
 from trtnn.graph.tensor import Tensor
+from trtnn.ops._annotations import alternatives, described, expect_fit, fits, in_words, plain
 from trtnn.ops.complex import OF_PARTS, Complex
 from trtnn.ops.constants import constant_array
 from trtnn.ops.creation import of_array
-from trtnn.ops.packing import PackedSequence
 from trtnn.parameter import Buffer, Parameter
 from trtnn.shapes.floats import SymFloat
 from trtnn.shapes.symbolic import Dim, Size
@@ -59,72 +59,9 @@ _HOW = {
     "gather": ("sparse_grad",),
 }  # fmt: skip
 
-_NUMBERS = (bool, int, float, np.number, np.bool_, Size, SymFloat)
-_ARRAYS = (Parameter, np.ndarray)
-# The words of annotations, and what fits them; torch tensors fit where arrays do.
-_WORDS: dict[str, tuple[type, ...]] = {
-    "None": (type(None),),
-    "Tensor": (Tensor,),
-    "Complex": (Complex,),
-    "PackedSequence": (PackedSequence,),
-    "Operand": (Tensor, *_ARRAYS, *_NUMBERS),
-    "Array": _ARRAYS,
-    "Indices": (Tensor, np.ndarray),
-    "np.ndarray": (np.ndarray,),
-    "Parameter": (Parameter,),
-    "Number": _NUMBERS,
-    "Length": (int, np.integer, Size),
-    "int": (int, np.integer),
-    "float": (int, float, np.number),
-    "bool": (bool, np.bool_),
-    "str": (str,),
-    "Dims": (int, np.integer, Sequence, type(None)),
-    "Sides": (int, np.integer, Sequence),
-}
-# What these are called in messages.
-_CALLED = {"Operand": "a Tensor, an array or a number", "Array": "a Parameter or an array", "Tensor": "a Tensor",
-           "Complex": "complex numbers", "PackedSequence": "a packed sequence",
-           "Length": "an int", "Indices": "a Tensor or an array", "int": "an int", "float": "a number",
-           "bool": "a bool", "str": "a string", "None": "None", "Dims": "dimensions", "Sides": "ints",
-           "Number": "a number"}  # fmt: skip
-
-# A sequence of what stands in brackets.
-_SEQUENCE = re.compile(r"(?:Sequence|Iterable|list|tuple)\[(.+?)(?:, \.\.\.)?\]")
-
 # Types that need no look within, where a Tensor is taken and where arrays are as well.
 _PLAIN = frozenset((Tensor, int, float, bool, str, type(None), Size, Dim, SymFloat, DType, slice, type(Ellipsis)))
 _PLAIN_OR_ARRAY = _PLAIN | {Parameter, Buffer, np.ndarray}
-
-
-def _alternatives(annotation: str) -> list[str]:
-    """Return the parts of a union, each without the spaces around it."""
-    parts, depth = [""], 0
-    for c in annotation:
-        depth += (c == "[") - (c == "]")
-        if c == "|" and not depth:
-            parts.append("")
-        else:
-            parts[-1] += c
-    return [part.strip() for part in parts]
-
-
-def _fits(value: Any, annotation: str) -> bool:
-    for part in _alternatives(annotation):
-        inner = _SEQUENCE.fullmatch(part)
-        if inner:
-            if isinstance(value, (list, tuple)) and all(_fits(item, inner[1]) for item in value):
-                return True
-        elif part not in _WORDS or isinstance(value, _WORDS[part]):
-            return True
-    return False
-
-
-def _in_words(annotation: str) -> str:
-    words = []
-    for part in _alternatives(annotation):
-        inner = _SEQUENCE.fullmatch(part)
-        words.append(f"a sequence, each {_in_words(inner[1])}" if inner else _CALLED.get(part, part))
-    return " or ".join(words)
 
 
 class _Door:
@@ -145,6 +82,7 @@ class _Door:
         self.fine = [self._fine(name) for name in self.positional]
         self.fine_by_name = {name: self._fine(name) for name in self.names}
         self.fine_rest = self._fine(self.rest) if self.rest else _PLAIN
+        self.plain = [parameter for parameter in map(plain, parameters) if parameter is not None]
 
     def _fine(self, name: str) -> frozenset[type]:
         words = set(re.findall(r"[\w.]+", self.annotations[name]))
@@ -166,6 +104,20 @@ class _Door:
             if kind not in fine and not ((kind is tuple or kind is list) and all(type(v) in fine for v in value)):
                 return False
         return True
+
+    def check_plain(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Check arguments that are True or False, numbers or strings, and strings for what else; the types tell.
+
+        Raises:
+            DTypeError: one is something else.
+        """
+        given = {**dict(zip(self.positional, args, strict=False)), **kwargs}
+        for one in self.plain:
+            if one.name in given:
+                one.expect(given[one.name], self.name, DTypeError)
+        for name, value in given.items():
+            if type(value) is str and name in self.annotations:
+                expect_fit(value, self.annotations[name], self.name, name, DTypeError)
 
     def tells_by_types(self, args: Sequence[Any]) -> bool:
         """Return whether :meth:`knows` depends on the types of the arguments alone: no sequence may hold another."""
@@ -235,12 +187,12 @@ class _Door:
 
     def _given(self, name: str, value: Any, like: DType | None) -> Any:
         annotation = self.annotations.get(name, "Any")
-        parts = _alternatives(annotation)
+        parts = alternatives(annotation)
         if "Tensor" in parts:
             if isinstance(value, (Parameter, np.ndarray, np.generic)) or is_torch(value):
                 return of_array(value, like)
-            if not _fits(value, annotation):
-                raise DTypeError(f"{self.name} takes {_in_words(annotation)} as {name}, not {_described(value)}")
+            if not fits(value, annotation):
+                raise DTypeError(f"{self.name} takes {in_words(annotation)} as {name}, not {described(value)}")
             if parts == ["Tensor"]:
                 return value
         if "Sequence[Tensor]" in parts and isinstance(value, (list, tuple)):
@@ -263,7 +215,7 @@ class _Door:
         if isinstance(value, (Parameter, np.ndarray, np.generic)) or is_torch(value):
             return of_array(value, like)
         if not isinstance(value, Tensor):
-            raise DTypeError(f"{self.name} takes Tensors as {name}, not {_described(value)}")
+            raise DTypeError(f"{self.name} takes Tensors as {name}, not {described(value)}")
         return value
 
     def _plain(self, value: Any, keeps: bool) -> Any:
@@ -292,8 +244,8 @@ class _Door:
         for name, value in bound.arguments.items():
             for item in value if name == self.rest and isinstance(value, tuple) else (value,):
                 annotation = self.annotations.get(name, "Any")
-                if not _fits(item, annotation):
-                    return DTypeError(f"{self.name} takes {_in_words(annotation)} as {name}, not {_described(item)}")
+                if not fits(item, annotation):
+                    return DTypeError(f"{self.name} takes {in_words(annotation)} as {name}, not {described(item)}")
         return None
 
 
@@ -305,17 +257,6 @@ def _floating_type(values: Sequence[Any]) -> DType | None:
             if isinstance(item, Tensor) and item.dtype.is_floating_point:
                 common = item.dtype if common is None else result_type(common, item.dtype)
     return common
-
-
-def _described(value: Any) -> str:
-    if isinstance(value, (bool, int, float, str, type(None))):
-        return repr(value) if len(repr(value)) <= 40 else f"{repr(value)[:40]}..."
-    if isinstance(value, (list, tuple)):
-        kinds = ", ".join(dict.fromkeys(map(named, value)))
-        return f"a {type(value).__name__} of {kinds or 'nothing'}"
-    if isinstance(value, SymFloat):
-        return f"the fraction {value}; divide lengths with //"
-    return f"a {named(value)}"
 
 
 # The operators whose name is not that of a function.
@@ -396,9 +337,12 @@ def public(function: Callable[..., Any], name: str) -> Callable[..., Any]:
         if kinds not in usual:
             if is_of_parts and args and isinstance(args[0], Complex):
                 return Complex(*(call(part, *args[1:], **kwargs) for part in (args[0].real, args[0].imag)))
-            if not door().knows(args, kwargs):
+            is_known = door().knows(args, kwargs)
+            if not is_known:
                 args, kwargs = door().translate(args, kwargs)
-            elif door().tells_by_types(args) and not any(isinstance(v, (list, tuple)) for v in kwargs.values()):
+            door().check_plain(args, kwargs)
+            in_keywords = any(isinstance(value, (list, tuple)) for value in kwargs.values())
+            if is_known and not in_keywords and door().tells_by_types(args):
                 usual.add(kinds)
         try:
             result = function(*args, **kwargs)

@@ -53,6 +53,16 @@ def kept_apart() -> Iterator[None]:
         _APART.reset(token)
 
 
+def expect_padding(padding: int | Sequence[int] | str) -> None:
+    """Check the word that stands for a padding, where one does.
+
+    Raises:
+        ArgumentError: it is none of torch's.
+    """
+    if isinstance(padding, str) and padding not in ("valid", "same"):
+        raise ArgumentError(f"padding is 'valid', 'same' or a number for each side, not {padding!r}")
+
+
 def _conv(
     n: int,
     what: str,
@@ -112,8 +122,7 @@ def _conv(
         total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
         before, after = [t // 2 for t in total], [t - t // 2 for t in total]
     elif isinstance(padding, str):
-        if padding != "valid":
-            raise ArgumentError(f"padding is 'valid', 'same' or a number for each side, not {padding!r}")
+        expect_padding(padding)
         before = after = (0,) * n
     else:
         before = after = ntuple(padding, n, "padding")
@@ -433,9 +442,8 @@ def fold(
         size = tuple(side if isinstance(side, Size) else ntuple(side, 1, "output_size")[0] for side in size)
     else:
         size = ntuple(size, 2, "output_size")  # type: ignore[arg-type]
-    kernel = ntuple(kernel_size, 2, "kernel_size")
-    dilation, stride = ntuple(dilation, 2, "dilation"), ntuple(stride, 2, "stride")
-    padding = ntuple(padding, 2, "padding")
+    sizes = {"kernel_size": kernel_size, "dilation": dilation, "padding": padding, "stride": stride}
+    kernel, dilation, padding, stride = (ntuple(value, 2, name, of_one=False) for name, value in sizes.items())
     places, rest = [], []
     for length, k, d, p, s in zip(size, kernel, dilation, padding, stride, strict=True):
         count, left = divmod(length + 2 * p - d * (k - 1) - 1, s)

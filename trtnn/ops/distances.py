@@ -41,7 +41,7 @@ def cdist(
     for tensor in (x1, x2):
         expect_floating(tensor, "cdist")
     expect_one_type("cdist", x1, x2)
-    if p < 0:
+    if not p >= 0:
         raise ArgumentError(f"cdist takes p from 0 on, not {p}")
     ndim = max(x1.ndim, x2.ndim) - 2
     batches = [(1,) * (ndim + 2 - tensor.ndim) + tensor.shape[:-2] for tensor in (x1, x2)]
@@ -62,8 +62,11 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     Raises:
         ShapeError: the input is no matrix of at least two rows, or has a dynamic number of them.
         DTypeError: it holds no fractions.
+        ArgumentError: ``p`` is below 0.
     """
     expect_floating(input, "pdist")
+    if not p >= 0:
+        raise ArgumentError(f"pdist takes p from 0 on, not {p}")
     if input.ndim != 2:
         raise ShapeError(f"pdist in {input.graph.where} takes (n, features), not {input.shape}")
     count = input.shape[0]

@@ -228,8 +228,8 @@ def unfold(
     if input.ndim == 3:
         return squeeze(unfold(unsqueeze(input, 0), kernel_size, dilation, padding, stride), 0)
     expect_ndim(input, (4,), "unfold", "(batch, channels, height, width)")
-    kernel, dilation = ntuple(kernel_size, 2, "kernel_size"), ntuple(dilation, 2, "dilation")
-    padding, stride = ntuple(padding, 2, "padding"), ntuple(stride, 2, "stride")
+    sizes = {"kernel_size": kernel_size, "dilation": dilation, "padding": padding, "stride": stride}
+    kernel, dilation, padding, stride = (ntuple(value, 2, name, of_one=False) for name, value in sizes.items())
     rows, columns = (
         _places(length, k, d, p, s, "unfold")
         for length, k, d, p, s in zip(input.shape[2:], kernel, dilation, padding, stride, strict=True)

@@ -62,7 +62,7 @@ def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-
         ArgumentError: a tolerance is below 0.
     """
     expect_one_type("isclose", input, other)
-    if rtol < 0 or atol < 0:
+    if not rtol >= 0 or not atol >= 0:
         raise ArgumentError(f"isclose takes tolerances from 0 on, not rtol={rtol} and atol={atol}")
     a, b = align(input, other)
     close = eq(a, b)

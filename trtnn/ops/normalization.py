@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trtnn.dtypes import bool_
-from trtnn.errors import ShapeError, UnsupportedError
+from trtnn.errors import ArgumentError, ShapeError, UnsupportedError
 from trtnn.graph.edges import to_compute
 from trtnn.graph.tensor import Tensor
 from trtnn.ops._arguments import (
@@ -57,9 +57,12 @@ def batch_norm(
 
     Raises:
         UnsupportedError: ``training`` of what depends on the network's inputs, or no statistics.
+        ArgumentError: ``eps`` is below 0.
     """
     expect_ndim(input, (2, 3, 4, 5), "batch_norm", "(batch, channels, ...)")
     expect_floating(input, "batch_norm")
+    if eps < 0:
+        raise ArgumentError(f"batch_norm takes an eps that is not negative, not {eps}")
     if training and input.value.constant:
         return _by_own_statistics(input, weight, bias, eps)
     if training or running_mean is None or running_var is None:
@@ -320,9 +323,15 @@ def _neighbours(values: Tensor, before: int, behind: int) -> Tensor:
 
 
 def cosine_similarity(x1: Operand, x2: Operand, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    """Return x1 · x2 / (max(|x1|, eps) · max(|x2|, eps)) along a dimension, broadcast, carried in fp32."""
+    """Return x1 · x2 / (max(|x1|, eps) · max(|x2|, eps)) along a dimension, broadcast, carried in fp32.
+
+    Raises:
+        ArgumentError: ``eps`` is below 0, or NaN.
+    """
     a, b = align(x1, x2)
     expect_floating(a, "cosine_similarity")
+    if not eps >= 0:
+        raise ArgumentError(f"cosine_similarity takes an eps from 0 on, not {eps}")
     if not a.shape:
         return reshape(cosine_similarity(reshape(a, (1,)), reshape(b, (1,)), dim, eps), ())
     dtype, axis = a.dtype, normalize_dim(dim, a.ndim)

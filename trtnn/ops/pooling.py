@@ -9,7 +9,7 @@ import numpy as np
 
 from trtnn.errors import ArgumentError
 from trtnn.graph.tensor import Tensor
-from trtnn.ops._arguments import Sides, each_of, expect_floating, ntuple
+from trtnn.ops._arguments import Sides, each_of, expect_finite, expect_floating, ntuple
 from trtnn.ops._promotion import cast, wide
 from trtnn.ops._spatial import as_images, as_sides, expect_sides
 from trtnn.ops._windows import (
@@ -106,6 +106,9 @@ def _lp_pool(
         norm_type: p.
     """
     kernel = ntuple(kernel_size, n, "kernel_size")
+    expect_finite(what, norm_type=norm_type)
+    if norm_type == 0:
+        raise ArgumentError(f"{what} takes a norm_type that is not 0, of which there is no root")
     powers = pow(wide(input), norm_type)
     total = mul(_avg_pool(n, what, powers, kernel, stride, 0, ceil_mode), math.prod(kernel))
     return cast(pow(total, 1 / norm_type), input.dtype)

@@ -87,7 +87,7 @@ def _target(size: Length | Sequence[Length], n: int) -> tuple[Length, ...]:
     wanted = tuple(size) if isinstance(size, Sequence) else (size,) * n
     if len(wanted) == n and not is_static(wanted):
         return wanted
-    return ntuple([length for length in wanted if not isinstance(length, Size)], n, "size")
+    return ntuple([length for length in wanted if not isinstance(length, Size)], n, "size", of_one=False)
 
 
 # Of each mode, how many sides it is for (None: any), and the names of TensorRT's resizing.
