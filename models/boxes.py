@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from trtnn.parameter import Buffer
 from trtnn.shapes.symbolic import Length, is_static
 
 ANCHORS = 3  # a cell, of the YOLOs that have some
+# By level, the finest first, widths and heights in pixels; or the usual ones, said to be those of the weights.
+Anchors = Sequence[Sequence[Sequence[float]]] | Literal["usual"]
+_ROUNDED = 1e-2  # how far anchors of a file may be from those of an author, of which fp16 keeps three digits
 Numbers = np.ndarray | Tensor  # an array where all lengths are static
 
 
@@ -57,7 +60,8 @@ def check_anchors_told(state_dict: Mapping[str, Any], head: str, model: str) -> 
         f"nothing tells how many anchors and classes this {model} has: {head}.anchors is missing",
         f"the {numbers} numbers of a cell, anchors · (5 + classes), may be {', '.join(readings)}",
         "take all of model.state_dict(), which has the anchors, and not the parameters alone",
-        "or say both: models.from_state_dict(state_dict, classes=80, anchors=[...]), widths and heights in pixels",
+        "or say which: models.from_state_dict(state_dict, anchors=[...]), widths and heights in pixels, three a level,",
+        'or anchors="usual" for those that are published; on the command line --anchors',
     )
 
 
@@ -132,16 +136,22 @@ class AnchorHead(Module):
         boxes = x.view(batch, channels // self.outputs, self.outputs, rows * columns).permute(0, 1, 3, 2)
         return boxes.reshape(batch, -1, self.outputs)
 
-    def set_anchors(self, anchors: Sequence[Sequence[Sequence[float]]]) -> None:
+    def set_anchors(self, anchors: Anchors) -> None:
         """Take anchors in pixels, by level, the finest first, in place of those that it has.
 
         Each level has pairs of width and height, or these one after another, as YOLOv5's YAML files have them.
+        ``"usual"`` says that those it has are the ones that the network was trained with.
 
         Raises:
-            ArgumentError: there are not as many, or one is no length.
+            ArgumentError: there are not as many, one is no length, or they are another word.
         """
-        self.anchors.data = self.in_cells(anchors)
+        if anchors != "usual":
+            self.anchors.data = self.in_cells(anchors)
         self.are_usual = False
+
+    def has_anchors(self, anchors: Anchors) -> bool:
+        """Return whether these are its anchors, but for what fp16 rounds; whatever it has is called usual."""
+        return anchors == "usual" or np.allclose(self.in_cells(anchors), self.anchors.numpy(), _ROUNDED, 0)
 
     def in_cells(self, anchors: Sequence[Sequence[Sequence[float]]]) -> np.ndarray:
         """Return anchors in pixels as this head holds them: (levels, anchors, 2), in cells of their level.
@@ -149,6 +159,8 @@ class AnchorHead(Module):
         Raises:
             ArgumentError: there are not as many as it has, or one is no length.
         """
+        if isinstance(anchors, str):
+            raise ArgumentError(f"anchors are 'usual', or numbers, not {anchors!r}")
         anchors = [np.reshape(level, (-1, 2)).tolist() if _is_flat(level) else level for level in anchors]
         counts = [len(level) for level in anchors]
         if counts != [self.anchors.shape[1]] * len(self.strides) or {len(pair) for a in anchors for pair in a} != {2}:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, cast
 from trtnn.checkpoint.state_dict import metadata_of
 from trtnn.errors import ArgumentError, StateDictError, check_switches, harmless_text, listed
 from trtnn.models import following
-from trtnn.models.boxes import AnchorHead
+from trtnn.models.boxes import AnchorHead, Anchors
 from trtnn.models.names import FROM_TORCH, unknown_name
 from trtnn.models.registry import by_name, check_is_there_once, describe, identify, other_sizes, own_part
 from trtnn.models.strangers import stranger
@@ -176,6 +176,23 @@ class Family(Module):
         """Whether a whole state dict under names like these has the anchors of a head that has some."""
         return True
 
+    def check_anchors(self, anchors: Anchors) -> None:
+        """Check that anchors which were given are those that this model has, with its weights.
+
+        Args:
+            anchors: as the constructor takes them; ``"usual"`` are any.
+
+        Raises:
+            ArgumentError: the weights brought others.
+        """
+        for head in self.modules():
+            if isinstance(head, AnchorHead) and not head.has_anchors(anchors):
+                first = ", ".join(f"{width:g}×{height:g}" for width, height in head.anchors_px(0))
+                raise ArgumentError(
+                    f"the weights come with anchors of their own, {first}, ... pixels, and others were given",
+                    "leave anchors out; they are for weights without any",
+                )
+
     def _warn_of_anchors(self, own: Mapping[str, Any]) -> None:
         """Warn of anchors that nothing tells of, neither who made the model nor the file of the head's weights."""
         for path, head in self.named_modules():
@@ -185,7 +202,8 @@ class Family(Module):
                 first = ", ".join(f"{width:g}×{height:g}" for width, height in head.anchors_px(0))
                 warnings.warn(
                     f"the weights come without {path}.anchors, and boxes are made with the usual ones, {first}, ... "
-                    "pixels: they have wrong sizes where the network was trained with others; say which: anchors=[...]",
+                    "pixels: they have wrong sizes where the network was trained with others; say which: "
+                    "anchors=[...], on the command line --anchors",
                     stacklevel=3,
                 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -66,10 +67,12 @@ def create(name: str, **options: Any) -> Family:
     """Return the model of that name, such as ``create("yolov5s", classes=80)``.
 
     Raises:
-        ArgumentError: there is none, with the nearest name.
+        ArgumentError: there is none, with the nearest name, or it has no anchors that could be given.
     """
     make = cast("Callable[..., Family]", _family_of(name))  # a family's constructor takes more than Module's
-    return make(name, **options)
+    if options.get("anchors") is not None and "anchors" not in inspect.signature(make).parameters:
+        raise ArgumentError(f"{name} has no anchors to give", "anchors are of YOLOv5 and YOLOv3")
+    return make(name, **{key: value for key, value in options.items() if key != "anchors" or value is not None})
 
 
 def identify(state_dict: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -126,7 +129,7 @@ def from_state_dict(state_dict: Mapping[str, Any], name: str | None = None, **op
         **options: arguments of the model, in place of what the state dict tells.
 
     Raises:
-        ArgumentError: it is no state dict, but a path or a module.
+        ArgumentError: it is no state dict, but a path or a module, or the ``anchors`` are others than it has itself.
         StateDictError: no family knows these names, they do not fit the model, or may be of several numbers of anchors
             and classes.
     """
@@ -134,11 +137,15 @@ def from_state_dict(state_dict: Mapping[str, Any], name: str | None = None, **op
     identified = _arguments(state_dict, name)
     if identified is None and name is None:
         raise _unknown(state_dict)
-    if identified is not None and "classes" not in options:
+    anchors = options.get("anchors")
+    counted = anchors is not None and metadata_of(state_dict).keys().isdisjoint(("names", "classes"))
+    if identified is not None and "classes" not in options and not counted:
         check_told(state_dict, name or identified["name"])
     arguments = {**(identified or {}), **({"name": name} if name else {}), **options}
     model = create(**arguments)
     model.load_state_dict(state_dict)
+    if anchors is not None:
+        model.check_anchors(anchors)
     return model
 
 

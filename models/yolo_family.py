@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, cast
 
 from trtnn.checkpoint.state_dict import metadata_of
-from trtnn.errors import ArgumentError, check_switches
+from trtnn.errors import ArgumentError
 from trtnn.graph.tensor import Tensor
 from trtnn.models.blocks import without_norms
 from trtnn.models.family import Family
@@ -145,7 +145,6 @@ class YOLO(Family):
         fused: bool = False,
         kpt_shape: Sequence[int] | None = None,
     ) -> None:
-        check_switches(fused=fused)
         super().__init__()
         name = self.default_name if name is None else name
         task = TASKS[suffix_of(name)]

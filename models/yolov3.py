@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trtnn import functional as F
-from trtnn.errors import ArgumentError, StateDictError, check_switches
+from trtnn.errors import ArgumentError, StateDictError
 from trtnn.graph.tensor import Tensor
 from trtnn.models import yolov3_names
 from trtnn.models.blocks import Conv, without_norms
-from trtnn.models.boxes import ANCHORS, AnchorHead, cells_of, check_anchors_told, join
+from trtnn.models.boxes import ANCHORS, AnchorHead, Anchors, cells_of, check_anchors_told, join
 from trtnn.models.family import Family
 from trtnn.models.sizes import expect_multiples
 from trtnn.modules import Conv2d, LeakyReLU, Module, ModuleList, Sequential, SiLU
@@ -170,7 +170,7 @@ class YOLOv3(Family):
         names: of the classes, for the engine file.
         fused: whether BatchNorm was folded into the convolutions, as Ultralytics' checkpoints may have it.
         anchors: by level, the finest first, widths and heights in pixels; in place of the usual ones, where neither the
-            checkpoint nor a .cfg beside it tells them.
+            checkpoint nor a .cfg beside it tells them; or ``"usual"``, which says that it was trained with these.
 
     Shape: images (batch, 3, height, width), RGB in 0..1, both multiples of 32: usually 416, and 640 with Ultralytics.
     """
@@ -197,7 +197,7 @@ class YOLOv3(Family):
         head: str = "decoded",
         names: Sequence[str] | Mapping[int, str] | None = None,
         fused: bool = False,
-        anchors: Sequence[Sequence[Sequence[float]]] | None = None,
+        anchors: Anchors | None = None,
     ) -> None:
         variant = self.variants.get(name, self.variants["yolov3"])
         original = version == "darknet"
@@ -215,7 +215,6 @@ class YOLOv3(Family):
         self.bbox_head = Head(variant, classes, original, conv)
         if anchors is not None:
             self.bbox_head.set_anchors(anchors)
-        check_switches(fused=fused)
         self.fused = fused
         if fused:
             without_norms(self)

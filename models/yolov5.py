@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trtnn import functional as F
-from trtnn.errors import ArgumentError, check_switches, is_number
+from trtnn.errors import ArgumentError, is_number
 from trtnn.graph.tensor import Tensor
 from trtnn.models.blocks import SPP, SPPF, Bottleneck, Concat, Conv, without_norms
-from trtnn.models.boxes import ANCHORS, AnchorHead, check_anchors_told, other_anchors
+from trtnn.models.boxes import ANCHORS, AnchorHead, Anchors, check_anchors_told, other_anchors
 from trtnn.models.family import Family
 from trtnn.models.numbered import call
 from trtnn.models.panet import sources
@@ -199,7 +199,7 @@ class YOLOv5(Family):
         names: of the classes, for the engine file.
         fused: whether BatchNorm was folded into the convolutions, as checkpoints may have it.
         anchors: by level, the finest first, widths and heights in pixels; in place of the usual ones, where the
-            checkpoint does not tell them.
+            checkpoint does not tell them; or ``"usual"``, which says that it was trained with these.
 
     Shape: images (batch, 3, height, width), RGB in 0..1; height and width multiples of the largest stride.
     """
@@ -217,7 +217,7 @@ class YOLOv5(Family):
         width: float | None = None,
         names: Sequence[str] | Mapping[int, str] | None = None,
         fused: bool = False,
-        anchors: Sequence[Sequence[Sequence[float]]] | None = None,
+        anchors: Anchors | None = None,
     ) -> None:
         p6 = name.endswith("6")
         super().__init__()
@@ -240,7 +240,6 @@ class YOLOv5(Family):
         if version == "5.0":  # those checkpoints hold the anchors twice, here in pixels
             self.model[-1].anchor_grid = Buffer(len(usual), 1, ANCHORS, 1, 1, 2, optional=True)
         self.sources = sources(len(self.strides), narrow=True)
-        check_switches(fused=fused)
         self.fused = fused
         if fused:
             without_norms(self)

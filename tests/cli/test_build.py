@@ -71,6 +71,18 @@ def test_the_raw_head(run, tmp_path):
     assert trtnn.Detector(engine, device="cpu").pipeline.head.strides == (8, 16, 32)
 
 
+def test_anchors_that_the_checkpoint_lacks(run, tmp_path):
+    arrays = {name: np.asarray(array) for name, array in trtnn.load(WEIGHTS).items()}
+    anchors = arrays.pop("model.24.anchors") * np.float32([8, 16, 32]).reshape(3, 1, 1) * 2
+    np.savez(tmp_path / "a.npz", **arrays)
+    given = ",".join(f"{number:g}" for number in anchors.ravel())
+    common = ["build", tmp_path / "a.npz", "--size", 64, "--head", "raw", *TARGET, "-o", tmp_path / "a.engine"]
+    result = run(*common, "--anchors", given)
+    assert (result.code, result.err) == (0, "")
+    told = trtnn.Engine.load(tmp_path / "a.engine").description["anchors"]
+    np.testing.assert_allclose(told, anchors, rtol=1e-5)
+
+
 @pytest.mark.usefixtures("no_build")
 def test_a_head_that_there_is_not(run, tmp_path):
     common = ["-o", tmp_path / "a.engine", "--head"]

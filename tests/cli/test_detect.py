@@ -51,6 +51,63 @@ def drawn_in(image, found):
     return min(edges) > 0.5
 
 
+@pytest.fixture
+def no_anchors(tmp_path):
+    """The arrays alone without their anchors, and these as the command takes them."""
+    arrays = trtnn.load(WEIGHTS)
+    cells = np.asarray(arrays["model.24.anchors"], np.float32)
+    path = tmp_path / "parameters.npz"
+    np.savez(path, **{name: np.asarray(array) for name, array in arrays.items() if name != "model.24.anchors"})
+    pixels = (cells * np.reshape([8, 16, 32], (3, 1, 1))).ravel()
+    return path, ",".join(f"{number:g}" for number in pixels)
+
+
+def test_anchors_that_the_checkpoint_lacks(run, no_anchors, tmp_path):
+    weights, anchors = no_anchors
+    own = ["detect", PICTURE, "--weights", weights, "--reference", "--size", 320, "--no-draw", "-o"]
+    result = run("detect", PICTURE, *REFERENCE, "--no-draw", "-o", tmp_path / "whole")
+    result = run(*own, tmp_path / "given", "--anchors", anchors)
+    assert (result.code, result.err) == (0, "")
+    whole, given = (json.loads((tmp_path / name / "detections.json").read_text()) for name in ("whole", "given"))
+    boxes, others = ([row["box"] for row in report[str(PICTURE)]["detections"]] for report in (whole, given))
+    np.testing.assert_allclose(others, boxes, rtol=0, atol=0.05)  # px
+    twice = ",".join(f"{2 * float(number):g}" for number in anchors.split(","))
+    assert run(*own, tmp_path / "twice", "--anchors", twice).code == 0
+    found = json.loads((tmp_path / "twice" / "detections.json").read_text())[str(PICTURE)]["detections"]
+    assert not np.allclose([row["box"] for row in found][:1], boxes[:1], 0, 5)
+
+
+@pytest.mark.parametrize(
+    ("anchors", "words"),
+    [
+        (None, "on the command line --anchors"),
+        ("coco", "'coco' is neither usual nor 6 numbers above 0 for each level"),
+        ("10,13", "'10,13' is neither usual nor 6 numbers above 0 for each level"),
+        ("1,2,3,4,5,-6", "'1,2,3,4,5,-6' is neither usual nor"),
+        ("1,2,3,4,5,nan", "'1,2,3,4,5,nan' is neither usual nor"),
+        (",", "',' is neither usual nor"),
+        ("1,2,3,4,5,6", "anchors are 3 pairs of width and height on each of 3 levels"),
+    ],
+)
+def test_anchors_that_are_none(run, no_anchors, tmp_path, anchors, words):
+    given = [] if anchors is None else ["--anchors", anchors]
+    result = run("detect", PICTURE, "--weights", no_anchors[0], "--reference", "-o", tmp_path / "a", *given)
+    assert result.code in (1, 2)
+    assert words in " ".join(result.err.split())
+    assert not (tmp_path / "a").exists()
+
+
+def test_anchors_that_would_change_nothing(run, tmp_path):
+    result = run("detect", PICTURE, *SMALL, "-o", tmp_path / "a", "--anchors", "1,2,3,4,5,6," * 2 + "1,2,3,4,5,6")
+    assert result.code == 1
+    assert "the weights come with anchors of their own" in result.err
+    ray = run("detect", PICTURE, *SMALL, "-o", tmp_path / "a", "--anchors", "usual", "--ray", "local")
+    assert ray.code == 1
+    assert "--anchors would change nothing here" in ray.err
+    server = ["--triton", "http://localhost:1/a"]
+    assert "--anchors would change nothing here" in run("detect", PICTURE, *server, "--anchors", "usual").err
+
+
 def test_a_picture(run, tmp_path):
     result = run("detect", PICTURE, *REFERENCE, "-o", tmp_path / "deep" / "er")
     assert (result.code, result.err) == (0, "")

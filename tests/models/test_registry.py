@@ -138,7 +138,10 @@ def test_names_and_options():
 @pytest.mark.parametrize("classes", [0, -1, True, 1.5, "80"])
 def test_a_number_of_classes_that_is_none(name, classes):
     message = message_of(ArgumentError, models.create, name, classes=classes)
-    assert message == f"classes is a positive int, not {classes!r}"
+    family = models.by_name()[name].__name__
+    is_int = type(classes) is int
+    told = "classes is a positive int" if is_int else f"{family} takes an int as classes"
+    assert message == f"{told}, not {classes!r}"
 
 
 def test_no_family_is_imported_before_it_is_looked_up():

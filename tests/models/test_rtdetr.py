@@ -614,7 +614,7 @@ def test_the_wrong_checkpoint_is_recognised():
         ({"classes": 3, "names": ["cat"]}, ["1 names for 3 classes"]),
         ({"queries": 0}, ["queries is an int from 1 to 3840, not 0"]),
         ({"queries": 3841}, ["queries is an int from 1 to 3840, not 3841"]),
-        ({"queries": True}, ["queries is an int from 1 to 3840, not True"]),
+        ({"queries": True}, ["RTDETR takes an int as queries, not True"]),
     ],
 )
 def test_unknown_options(options, words):

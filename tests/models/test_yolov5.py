@@ -517,6 +517,44 @@ def test_anchors_that_somebody_gives_are_taken():
     )
 
 
+def test_anchors_tell_how_many_classes_there_are():
+    own = [[5, 7, 9, 30, 11, 12], [30, 20, 21, 45, 50, 40], [60, 61, 100, 30, 25, 64]]
+    model = from_state_dict(without_anchors(), anchors=own)
+    assert model.classes == CLASSES
+    np.testing.assert_allclose([model.model[-1].anchors_px(level).ravel() for level in range(3)], own, rtol=1e-6)
+
+
+def test_the_usual_anchors_are_said_to_be_right():
+    """With no warning, which is an error in tests."""
+    model = from_state_dict(without_anchors(), anchors="usual")
+    assert model.classes == CLASSES
+    np.testing.assert_array_equal(model.model[-1].anchors_px(0), [[10, 13], [16, 30], [33, 23]])  # published
+    words = message_of(ArgumentError, from_state_dict, without_anchors(), anchors="coco")
+    assert words == "anchors are 'usual', or numbers, not 'coco'"
+
+
+def test_anchors_beside_those_of_the_weights_are_refused():
+    """They were ignored without a word."""
+    usual = create("yolov5n", classes=CLASSES)
+    for parameter in usual.parameters():
+        parameter.data = np.zeros(parameter.shape, np.float32)
+    for buffer in usual.buffers():
+        buffer.data = np.ones(buffer.shape, np.float32) if buffer.data is None else buffer.data
+    state = usual.state_dict()
+    own = [usual.model[-1].anchors_px(level).tolist() for level in range(3)]
+    halves = {**state, "model.24.anchors": state["model.24.anchors"].astype(np.float16)}
+    for same in (own, "usual"):
+        from_state_dict(halves, anchors=same)
+    message = message_of(ArgumentError, from_state_dict, state, anchors=[*own[:2], own[0]])
+    assert message.startswith("the weights come with anchors of their own, 10×13, 16×30, 33×23, ... pixels")
+
+
+def test_anchors_of_a_model_that_has_none():
+    assert message_of(ArgumentError, create, "yolov8n", anchors="usual") == (
+        "yolov8n has no anchors to give\n  anchors are of YOLOv5 and YOLOv3"
+    )
+
+
 def test_what_is_no_yolov5():
     message = message_of(StateDictError, YOLOv5("yolov5n").load_state_dict, {"fc.weight": np.zeros((10, 512))})
     assert "this does not look like a YOLOv5" in message
@@ -584,9 +622,8 @@ def test_anchors_are_pairs():
 @pytest.mark.parametrize("option", ["depth", "width"])
 @pytest.mark.parametrize("value", [0, -0.5, math.nan, "0.33", True])
 def test_multiples_are_numbers_above_0(option, value):
-    assert message_of(ArgumentError, create, "yolov5n", **{option: value}) == (
-        f"{option} is a number above 0, not {value!r}"
-    )
+    told = f"YOLOv5 takes a number or None as {option}" if value == "0.33" else f"{option} is a number above 0"
+    assert message_of(ArgumentError, create, "yolov5n", **{option: value}) == f"{told}, not {value!r}"
 
 
 def test_multiples_may_be_numpys_numbers():

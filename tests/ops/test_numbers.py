@@ -477,8 +477,8 @@ def test_a_correction_may_be_a_fraction_of_a_length_that_is_dynamic():
     ("function", "error", "words"),
     [
         (lambda x: x.sum(True), ArgumentError, "a dimension is an int, not True"),
-        (lambda x: x.softmax(True), ArgumentError, "a dimension is an int, not True"),
-        (lambda x: x.unsqueeze(False), ArgumentError, "a dimension is an int, not False"),
+        (lambda x: x.softmax(True), DTypeError, "softmax takes an int or None as dim, not True"),
+        (lambda x: x.unsqueeze(False), DTypeError, "unsqueeze takes an int as dim, not False"),
         (lambda x: x.std(False, keepdim=True), ArgumentError, "stands for unbiased"),
         (lambda x: x.var(1, False, correction=0), ArgumentError, "not both"),
         (lambda x: F.movedim(x, (0, 1), (1, 1)), ShapeError, "each of them once"),

@@ -10,6 +10,7 @@ import typer
 
 import trtnn
 from trtnn.cli.options import (
+    Anchors,
     AuxStreams,
     Batch,
     Half,
@@ -46,6 +47,7 @@ def bench(
     ],
     weights: Weights = None,
     model: ModelName = None,
+    anchors: Anchors = None,
     size: Size = None,
     batch: Batch = None,
     fp16: Half = False,
@@ -63,14 +65,14 @@ def bench(
     """
     about: dict[str, Any] = {}
     if Path(what).suffix.lower() in SUFFIXES:
-        options = {"--weights": weights, "--model": model, "--size": size, "--batch": batch}
+        options = {"--weights": weights, "--model": model, "--anchors": anchors, "--size": size, "--batch": batch}
         options |= {"--fp16": fp16, "--fp16-attention": fp16_attention, "--level": level, "--aux-streams": aux_streams}
         refuse(options, "this is settled when an engine is built; it goes with a checkpoint")
         engine = trtnn.Engine.load(what)
         engine.check_runnable()
     else:
         check_gpu()
-        net = load_what(what, weights, model)
+        net = load_what(what, weights, model, anchors=anchors)
         network = net.trace(resized_inputs(net, size, batch), fp16=fp16, fp16_attention=fp16_attention)
         start = time.perf_counter()
         engine = network.build(optimization_level=level, max_aux_streams=aux_streams)

@@ -10,6 +10,7 @@ import typer
 
 from trtnn.accuracy.report import TOLERANCE
 from trtnn.cli.options import (
+    Anchors,
     AuxStreams,
     Batch,
     Cache,
@@ -46,6 +47,7 @@ from trtnn.files import check_writable, resolved
     "trtnn build yolov5s.pt --fp16 --fp32-module auto --samples photos/",
     "trtnn build yolov5s.pt --fp16 --lock yolov5s.lock",
     "trtnn build yolov5s.pt --fp16 --head raw",
+    "trtnn build tiny.npz --anchors 10,14,23,27,37,58,81,82,135,169,344,319",
     "trtnn build mine.py:Net --weights net.safetensors",
 )
 def build(
@@ -56,6 +58,7 @@ def build(
     ] = None,
     weights: Weights = None,
     model: ModelName = None,
+    anchors: Anchors = None,
     size: Size = None,
     batch: Batch = None,
     names: Names = None,
@@ -126,7 +129,7 @@ def build(
     A checkpoint tells which model it is. A model's name takes --weights; so does a Module in a file of your own,
     FILE.py:CLASS, unless it gives its parameters values itself.
     """
-    network = load_what(what, weights, model, head)
+    network = load_what(what, weights, model, head, anchors)
     source = weights or source_path(what)
     path = output or source.with_suffix(".engine")
     if resolved(path) == resolved(source):

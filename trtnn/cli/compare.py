@@ -10,6 +10,7 @@ import typer
 import trtnn
 from trtnn.accuracy.report import TOLERANCE
 from trtnn.cli.options import (
+    Anchors,
     Batch,
     Half,
     Json,
@@ -48,6 +49,7 @@ def compare(
     picture: Picture = None,
     weights: Weights = None,
     model: ModelName = None,
+    anchors: Anchors = None,
     size: Size = None,
     batch: Batch = None,
     fp16: Half = False,
@@ -76,7 +78,7 @@ def compare(
         refuse({"--module": module, "--size": size, "--batch": batch, "--fp16": fp16, "--no-tf32": not tf32}, reason)
         loaded = trtnn.Engine.load(engine)
         loaded.check_runnable()
-    net = load_what(what, weights, model)
+    net = load_what(what, weights, model, anchors=anchors)
     if loaded is None:
         network = net.trace(resized_inputs(net, size, batch), fp16=fp16, outputs=module or ["*"])
     else:

@@ -17,7 +17,7 @@ import typer
 from rich.progress import track
 
 from trtnn.cli.images import find_all, note_unread, tell_unread
-from trtnn.cli.options import Confidence, MaxPixels, Names, Overlap, PipelineName, given_names, refuse
+from trtnn.cli.options import Anchors, Confidence, MaxPixels, Names, Overlap, PipelineName, given_names, refuse
 from trtnn.cli.places import Place, files_of, is_video, places_of
 from trtnn.cli.program import command, log, print_line, print_note
 from trtnn.cli.ray import detect_by_ray
@@ -45,6 +45,7 @@ class Drawn(str, Enum):
 @command(
     "trtnn detect street.jpg --engine yolov5s.engine",
     "trtnn detect photos/ -r --weights yolov5s.pt --reference --size 320",
+    "trtnn detect photos/ --weights yolov5s.safetensors --anchors usual",
     "trtnn detect photos/ --engine a.engine --no-draw --format coco",
     "trtnn detect 'photos/*.png' --engine pets.engine --names cat,dog -o found",
     "trtnn detect photos/ --engine other.engine --names data.yaml",
@@ -79,6 +80,7 @@ def detect(
     ] = None,
     names: Names = None,
     pipeline: PipelineName = None,
+    anchors: Anchors = None,
     max_pixels: MaxPixels = MAX_PIXELS,
     gpu_jpeg: Annotated[
         bool, typer.Option("--gpu-jpeg", help="Let nvImageCodec decode JPEG files on the GPU, where it is installed.")
@@ -111,6 +113,7 @@ def detect(
     options = {name: value for name, value in {**options, "pipeline": pipeline}.items() if value is not None}
     if ray is not None:
         refuse({"--draw": draw, "--no-draw": no_draw}, "--ray draws no pictures")
+        refuse({"--anchors": anchors}, "workers know models by their checkpoints; build an engine, and give --engine")
         detect_by_ray(
             ray, runner, sources, output, recursive=recursive, formats=format or (), names=names,
             max_pixels=max_pixels, force=force, options=options,
@@ -120,7 +123,7 @@ def detect(
     found = find_all(sources, recursive)
 
     # All that can be known to fail is found out before an engine is built, and all of that before a picture is read.
-    opened = runner.open()
+    opened = runner.open(anchors)
     detector = Detector(opened, **options)
     labels = detector.labels if names is None else given_names(names, detector.classes)
     folder = ResultFolder.at(output)

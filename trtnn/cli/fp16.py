@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 from trtnn.accuracy.report import TOLERANCE
-from trtnn.cli.options import HalfAttention, ModelName, Size, Tolerance, Weights, What, load_what, resized_inputs
+from trtnn.cli.options import (
+    Anchors,
+    HalfAttention,
+    ModelName,
+    Size,
+    Tolerance,
+    Weights,
+    What,
+    load_what,
+    resized_inputs,
+)
 from trtnn.cli.program import command, print_line
 from trtnn.cli.samples import Samples
 
@@ -18,6 +28,7 @@ def fp16(
     samples: Annotated[str, typer.Option(help="A picture, a folder of pictures, or a quoted glob.")],
     weights: Weights = None,
     model: ModelName = None,
+    anchors: Anchors = None,
     size: Size = None,
     fp16_attention: HalfAttention = False,
     tolerance: Tolerance = TOLERANCE,
@@ -29,7 +40,7 @@ def fp16(
     brings. The CPU runs the network on the pictures in fp32, and each layer in fp16 beside it; no GPU is needed. Of
     several pictures one that cannot be read is named and left out, and the exit code is 1 at the end.
     """
-    network = load_what(what, weights, model)
+    network = load_what(what, weights, model, anchors=anchors)
     inputs = resized_inputs(network, size, batch=None)
     read = Samples(samples, inputs, network.metadata)
     report = network.trace(inputs).fp16_report(read, fp16_attention=fp16_attention)

@@ -13,7 +13,7 @@ import typer
 import trtnn
 from trtnn.build.config import MOST_STREAMS
 from trtnn.cli.sources import check_exists, is_model, load_model
-from trtnn.cli.values import Lengths, read_batch, read_share, read_size
+from trtnn.cli.values import Lengths, read_anchors, read_batch, read_share, read_size
 from trtnn.errors import ArgumentError
 from trtnn.files import atomic_write, check_writable, open_regular
 from trtnn.shapes.profiles import as_inputs
@@ -63,6 +63,17 @@ Weights = Annotated[Path | None, typer.Option(help="The checkpoint, where a name
 ModelName = Annotated[
     str | None,
     typer.Option("--model", help="The model's name, or FILE.py:CLASS, where the checkpoint does not tell it."),
+]
+
+Anchors = Annotated[
+    tuple | None,
+    typer.Option(
+        parser=read_anchors,
+        metavar="usual|W,H,W,H,...",
+        help="Anchors of a YOLOv5 or YOLOv3 whose checkpoint has none: widths and heights in pixels, three of each a "
+        "level, the finest first; or usual, for those that are published.",
+        show_default="the checkpoint's",
+    ),
 ]
 
 
@@ -151,18 +162,21 @@ Cache = Annotated[
 _NAMES_SUFFIXES = (".txt", ".names", ".yaml", ".yml", ".json", ".csv")
 
 
-def load_what(what: str, weights: Path | None, model: str | None, head: str | None = None) -> trtnn.Module:
+def load_what(
+    what: str, weights: Path | None, model: str | None, head: str | None = None, anchors: Any = None
+) -> trtnn.Module:
     """Return the model that a command is given, with its weights: a checkpoint's, or one with ``--weights``.
 
     Args:
         head: what the model gives, None for its own choice.
+        anchors: of a checkpoint that has none, or None.
     """
     if is_model(what):
         refuse({"--model": model}, f"{what} is the model")
-        return load_model(weights, what, head)
+        return load_model(weights, what, head, anchors)
     check_exists(what)
     refuse({"--weights": weights}, f"{what} is a checkpoint, not a model")
-    return load_model(Path(what), model, head)
+    return load_model(Path(what), model, head, anchors)
 
 
 def resized_inputs(model: trtnn.Module, size: tuple[Lengths, Lengths] | None, batch: Lengths | None) -> dict[str, Any]:

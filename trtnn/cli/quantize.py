@@ -11,7 +11,7 @@ import typer
 import trtnn
 from trtnn.checkpoint import check_suffix
 from trtnn.checkpoint.state_dict import StateDict, metadata_of
-from trtnn.cli.options import ModelName, Size, Weights, What, load_what, resized_inputs
+from trtnn.cli.options import Anchors, ModelName, Size, Weights, What, load_what, resized_inputs
 from trtnn.cli.program import command, print_line
 from trtnn.cli.samples import Samples
 from trtnn.cli.sources import source_path
@@ -50,6 +50,7 @@ def quantize(
     ] = None,
     weights: Weights = None,
     model: ModelName = None,
+    anchors: Anchors = None,
     dtype: Annotated[DTypeName, typer.Option(help="The type to quantise to.")] = DTypeName.int8,
     method: Annotated[
         Method | None,
@@ -113,7 +114,7 @@ def quantize(
     beside the weights. The CPU runs the network on the pictures; a few hundred are usual, and no GPU is needed. What
     cannot be read is named and left out, and the exit code is 1 at the end.
     """
-    network = load_what(what, weights, model)
+    network = load_what(what, weights, model, anchors=anchors)
     source = weights or source_path(what)
     path = check_writable(output or source.with_name(f"{source.stem}-{dtype.value}.safetensors"))
     if resolved(path) == resolved(source):

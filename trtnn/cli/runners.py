@@ -19,6 +19,7 @@ from trtnn.errors import ArgumentError
 from trtnn.image_network import Runnable
 
 CHECKPOINTS = (".pt", ".pth", ".ckpt", ".safetensors", ".npz", ".wts", ".weights")
+_SETTLED = "this is settled when an engine is built; it goes with --weights"
 Source = Annotated[str, typer.Argument(help="A picture, a folder of pictures, or a quoted glob.")]
 Recursive = Annotated[
     bool, typer.Option("--recursive", "-r", help="Take the pictures in subfolders of a folder as well.")
@@ -71,15 +72,20 @@ class Runner:
             raise ArgumentError("--reference takes --weights", reason)
         build_options = {"--model": self.model, "--size": self.size, "--batch": self.batch}
         build_options |= {"--fp16": self.fp16, "--cache": self.cache}
-        refuse(build_options, "this is settled when an engine is built; it goes with --weights")
+        refuse(build_options, _SETTLED)
 
-    def open(self) -> trtnn.Engine | Runnable:
+    def open(self, anchors: Any = None) -> trtnn.Engine | Runnable:
         """Return the engine of a file, a server's model, or the network that is yet to be built; all that keeps it from
         running is told.
+
+        Args:
+            anchors: of a checkpoint that has none, or None.
 
         Raises:
             TrtnnError: it cannot be read, or cannot run here.
         """
+        if self.engine is not None or self.triton is not None:
+            refuse({"--anchors": anchors}, _SETTLED)
         if self.engine is not None:
             engine = trtnn.Engine.load(self.engine)
             engine.check_runnable()
@@ -90,7 +96,7 @@ class Runner:
             return TritonModel(self.triton)
         if not self.reference:
             check_gpu()
-        network = load_model(self.weights, self.model)
+        network = load_model(self.weights, self.model, anchors=anchors)
         return network.trace(resized_inputs(network, self.size, self.batch), fp16=self.fp16)
 
     def ready(self, opened: trtnn.Engine | Runnable) -> trtnn.Engine | Runnable:

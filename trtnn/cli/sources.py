@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -58,13 +59,14 @@ def make_model(what: str) -> trtnn.Module:
     return _make_own(what) if _is_own_class(what) else models.create(what)
 
 
-def load_model(weights: Path | None, model: str | None, head: str | None = None) -> trtnn.Module:
+def load_model(weights: Path | None, model: str | None, head: str | None = None, anchors: Any = None) -> trtnn.Module:
     """Return a model with its weights.
 
     Args:
         weights: a checkpoint; None for a class in a file that gives its parameters values itself.
         model: a name or ``FILE.py:CLASS``; None for the model that the checkpoint tells of.
         head: of those that a model of trtnn's own has, such as ``"raw"``; None for its own choice.
+        anchors: as YOLOv5 and YOLOv3 take them, where the checkpoint has none; or None.
 
     Raises:
         ArgumentError: as for :func:`make_model`, the model has no weights, or no such head.
@@ -75,11 +77,14 @@ def load_model(weights: Path | None, model: str | None, head: str | None = None)
             if model is not None:
                 make_model(model)  # a name that there is not is told first
             raise ArgumentError(f"{model} has no weights without a checkpoint", "give one with --weights")
-        return models.from_state_dict(trtnn.load(weights), model, **({} if head is None else {"head": head}))
-    if head is not None:
-        raise ArgumentError(
-            f"--head is of trtnn's own models, and {model} is none", "what it gives, its __init__ and forward say"
-        )
+        given = {"head": head, "anchors": anchors}
+        options = {name: value for name, value in given.items() if value is not None}
+        return models.from_state_dict(trtnn.load(weights), model, **options)
+    for option, value in {"--head": head, "--anchors": anchors}.items():
+        if value is not None:
+            raise ArgumentError(
+                f"{option} is of trtnn's own models, and {model} is none", "what it gives, its __init__ and forward say"
+            )
     made = _make_own(model)
     if weights is not None:
         made.load_state_dict(trtnn.load(weights))

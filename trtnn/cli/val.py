@@ -17,6 +17,7 @@ from rich.progress import track
 import trtnn
 from trtnn.cli.images import note_unread, tell_unread
 from trtnn.cli.options import (
+    Anchors,
     Batch,
     Cache,
     Confidence,
@@ -67,6 +68,7 @@ def val(
     split: Annotated[str, typer.Option(help="Which images of a data.yaml: train, val or test.")] = "val",
     reference: Annotated[bool, typer.Option("--reference", help="Run the network of a checkpoint on the CPU.")] = False,
     model: ModelName = None,
+    anchors: Anchors = None,
     size: Size = None,
     batch: Batch = None,
     fp16: Half = False,
@@ -93,7 +95,7 @@ def val(
         raise ArgumentError("--reference takes a checkpoint", "an engine runs on a GPU alone")
     files = (None, what) if is_checkpoint else (what, None)
     runner = Runner("val", *files, reference=reference, model=model, size=size, batch=batch, fp16=fp16, cache=cache)
-    opened = runner.open()
+    opened = runner.open(anchors)
     given = {"confidence": confidence, "iou": iou, "pipeline": pipeline}
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     first = Detector(opened, **chosen)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import typer
 
 _LEAST_SIDE, _MOST_SIDE, _MOST_PICTURES = 32, 1 << 15, 1 << 16
+_OF_LEVEL = 6  # numbers that the anchors of a level are
 Lengths = tuple[int, ...]  # one, or the least, the best and the most of a range
 
 
@@ -41,6 +43,20 @@ def read_batch(text: str) -> Lengths:
     except ValueError:
         message = f"{text!r} is neither a number from 1 up nor MIN,OPT,MAX of such; the most is {_MOST_PICTURES:,}"
         raise typer.BadParameter(message) from None
+
+
+def read_anchors(text: str) -> Any:
+    """Return the anchors that a list of widths and heights in px says, ((6 numbers), ...) by level, or ``"usual"``."""
+    if text == "usual":
+        return text
+    try:
+        numbers = [float(word) for word in text.replace(",", " ").split()]
+    except ValueError:
+        numbers = []
+    if not numbers or len(numbers) % _OF_LEVEL or not all(math.isfinite(number) and number > 0 for number in numbers):
+        reason = f"neither usual nor {_OF_LEVEL} numbers above 0 for each level, three widths and heights in pixels"
+        raise typer.BadParameter(f"{text!r} is {reason}, the finest first: 10,13,16,30,33,23,30,61,...")
+    return tuple(tuple(numbers[at : at + _OF_LEVEL]) for at in range(0, len(numbers), _OF_LEVEL))
 
 
 def read_share(text: str) -> float:

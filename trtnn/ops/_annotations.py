@@ -144,8 +144,8 @@ class Plain(NamedTuple):
     def expect(self, value: Any, what: str, error: type[TrtnnError] = ArgumentError) -> None:
         """Check what is given for it.
 
-        Lengths that only the network knows pass, and so does what lengths are taken from: both are looked at where they
-        are used.
+        Lengths that only the network knows pass, and so do Tensors and arrays that hold a number, and what lengths are
+        taken from: they are looked at where they are used.
 
         Args:
             value: what is given.
@@ -155,9 +155,11 @@ class Plain(NamedTuple):
         Raises:
             TrtnnError: it is something else.
         """
-        is_symbolic = isinstance(value, (Size, SymFloat)) and self.annotation != "bool"
+        is_switch = "bool" in alternatives(self.annotation)
+        holds_a_number = not isinstance(value, np.generic) and hasattr(value, "shape")
+        is_later = isinstance(value, (Size, SymFloat)) or holds_a_number
         are_lengths = _LENGTHS in self.annotation and not isinstance(value, _ONE)
-        if not is_symbolic and not are_lengths:
+        if is_switch or not (is_later or are_lengths):
             expect_fit(value, self.annotation, what, self.name, error)
 
 

@@ -113,7 +113,7 @@ class _Door:
         """
         given = {**dict(zip(self.positional, args, strict=False)), **kwargs}
         for one in self.plain:
-            if one.name in given:
+            if one.name in given and type(given[one.name]) not in one.exact:
                 one.expect(given[one.name], self.name, DTypeError)
         for name, value in given.items():
             if type(value) is str and name in self.annotations:
