@@ -97,6 +97,10 @@ class ImageError(TrtnnError, ValueError):
 def check_switches(*, or_none: bool = False, **switches: Any) -> None:
     """Check arguments that are True or False: a string such as ``"no"`` would be true.
 
+    What stands for one is the same everywhere: True, False, and NumPy's. Numbers stand for none, also not 0 and 1, as
+    in torch's functions in C++; its modules, and its functions in Python, take whatever is true or not. Modules and
+    operations are checked by their annotations, see :mod:`trtnn.ops._annotations`.
+
     Args:
         or_none: whether they may be None as well.
         **switches: the arguments by name.

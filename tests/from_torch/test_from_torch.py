@@ -609,3 +609,28 @@ def test_what_has_a_second_name_that_is_none_in_python():
     assert 'setattr(self, "a-b", self.first)' in converted.source
     with torch.no_grad():
         assert_close(converted.trace().run((x + 1).numpy()), model(x + 1), 1e-5)
+
+
+class NumbersForSwitches(nn.Module):
+    """What torch's own code in Python takes for True and False."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.LayerNorm(8, elementwise_affine=1)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=1, add_zero_attn=1)
+        self.groups = nn.GroupNorm(2, 4, affine="yes")
+        self.act = nn.ELU(inplace=1)
+
+    def forward(self, x):
+        y, _ = self.attention(x, x, x, need_weights=0)
+        return self.act(self.groups(self.norm(y))) + F.interpolate(x, scale_factor=1.0, recompute_scale_factor=1)
+
+
+def test_numbers_that_torch_takes_for_switches():
+    """trtnn takes no number for one; torch does, and what it computes is told by its truth."""
+    model, x = NumbersForSwitches().eval(), torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(0))
+    converted = trtnn.from_torch(model, x)
+    assert "add_zero_attn=True" in converted.source
+    assert "need_weights=False" in converted.source
+    with torch.no_grad():
+        assert_close(converted.trace().run((x + 1).numpy()), model(x + 1), 1e-5)

@@ -173,6 +173,17 @@ def plain(parameter: inspect.Parameter) -> Plain | None:
     return Plain(parameter.name, parameter.annotation, frozenset(kind for part in parts for kind in _EXACT[part]))
 
 
+def as_switch(parameter: inspect.Parameter | None, value: Any) -> Any:
+    """Return as True or False what torch's own code in Python takes for one of these: ``affine=1``; all else as it is.
+
+    Args:
+        parameter: what it is given for here.
+        value: what torch was given.
+    """
+    is_switch = parameter is not None and str(parameter.annotation) in ("bool", "bool | None")
+    return bool(value) if is_switch and isinstance(value, (int, float, str, np.generic)) else value
+
+
 def checking(method: Called) -> Called:
     """Return a method that looks at its plain arguments before it runs, or itself where it has none.
 

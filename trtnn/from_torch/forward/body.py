@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from trtnn import modules
 from trtnn.from_torch.forward.attributes import path_expression
 from trtnn.from_torch.forward.constants import Constants
 from trtnn.from_torch.forward.environment import Environment
@@ -51,6 +52,7 @@ from trtnn.from_torch.source.expressions import (
 from trtnn.from_torch.source.expressions import Sequence as Items
 from trtnn.from_torch.source.lines import Line
 from trtnn.from_torch.source.loops import rolled
+from trtnn.ops._annotations import as_switch
 
 # What a Parameter can do as it stands.
 _ON_PARAMETERS = frozenset((
@@ -294,7 +296,9 @@ class Body:
             return convert(step, express)
         callee = self._callee(step.function)
         if step.kind == "module":
-            kwargs = tuple((key, express(value)) for key, value in step.kwargs.items())
+            ours = getattr(modules, type(step.function).__name__, None)
+            taken = {} if ours is None else inspect.signature(ours.forward).parameters
+            kwargs = tuple((key, express(as_switch(taken.get(key), value))) for key, value in step.kwargs.items())
             return Call(callee, tuple(map(express, step.args)), kwargs)
         body = self.children[id(step.scope)]
         brought = body.scope.brought

@@ -15,6 +15,7 @@ from trtnn.from_torch.recording.hooks import plain_weights
 from trtnn.from_torch.recording.observers import is_observed
 from trtnn.from_torch.source.expressions import Call, Expression, Number, Text, text_of
 from trtnn.from_torch.source.parsing import parse
+from trtnn.ops._annotations import as_switch
 
 # Modules that are one operation each have a module of the same name here, but for these: they hold modules.
 _NO_LEAVES = frozenset((
@@ -66,6 +67,7 @@ def constructor(module: nn.Module) -> Call:
             value = value[0]
         if key == "stride" and "Pool" in name and value == _one_of_equals(arguments.get("kernel_size")):
             continue
+        value = as_switch(parameter, value)
         if key == "p" and "Dropout" in name:
             value = float(value)
         default = parameter.default

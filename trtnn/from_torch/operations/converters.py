@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,7 @@ from trtnn.from_torch.source.expressions import (
 )
 from trtnn.from_torch.source.parsing import parse
 from trtnn.graph.tensor import Tensor
+from trtnn.ops._annotations import as_switch
 
 Express = Callable[..., Expression]  # of a recorded value, and what an argument of it would be called
 
@@ -329,6 +331,8 @@ def _call(step: Step, args: list[Any], kwargs: dict[str, Any], express: Express)
         callee = Attribute(express(args[0]) if method and args else Text("F"), name)
     parameters = list(inspect.signature(function).parameters.values())
     parameters = parameters[1:] if method else parameters
+    by_name = {parameter.name: parameter for parameter in parameters}
+    kwargs = {key: as_switch(by_name.get(key), value) for key, value in kwargs.items()}
     kwargs = {key: value for key, value in kwargs.items() if not _is_default(parameters, key, value)}
     if "dtype" in kwargs and kwargs["dtype"] is None:
         del kwargs["dtype"]
@@ -337,6 +341,7 @@ def _call(step: Step, args: list[Any], kwargs: dict[str, Any], express: Express)
     elif method:
         callee = Attribute(express(kwargs.pop("input")), name)
     names = [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL]
+    args = [as_switch(by_name.get(name), value) for name, value in itertools.zip_longest(names[: len(args)], args)]
     hints = [*names[: len(args)], *["size"] * len(args)]
     return Call(
         callee,
