@@ -83,6 +83,19 @@ def test_anchors_that_the_checkpoint_lacks(run, tmp_path):
     np.testing.assert_allclose(told, anchors, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [
+        ("build", []), ("quantize", ["--samples", "a.jpg"]), ("fp16", ["--samples", "a.jpg"]), ("compare", []),
+        ("bench", []), ("val", ["--data", "a"]),
+    ],
+)  # fmt: skip
+def test_commands_that_read_a_checkpoint_take_anchors(run, command, more):
+    result = run(command, WEIGHTS, *more, "--anchors", "10,13,16")
+    assert result.code == 2
+    assert "'10,13,16' is neither usual nor 6 numbers above 0 for each level" in " ".join(result.err.split())
+
+
 @pytest.mark.usefixtures("no_build")
 def test_a_head_that_there_is_not(run, tmp_path):
     common = ["-o", tmp_path / "a.engine", "--head"]
