@@ -98,7 +98,7 @@ def test_what_is_no_image_is_a_row_with_an_error(detect, images, expected):
     assert table.column("height").to_pylist() == [None, images[0].shape[0], None, None]
     missing = detect({"photo": ["none.png", "nothing://a/b", "memory://none.png", "a\0.png", "x" * 5000]})
     assert [bool(error) for error in missing.column("error").to_pylist()] == [True] * 5
-    assert "null byte" in missing.column("error").to_pylist()[3]
+    assert "embedded null" in missing.column("error").to_pylist()[3]
 
 
 def test_an_address_of_a_video_is_a_row_with_an_error(detect, monkeypatch):

@@ -179,7 +179,7 @@ def test_errors_are_those_of_threads_word_for_word(readers, folder, tmp_path):
     assert "too large: 4,100×4,100 pixels" in errors["large.png"]
     assert "it is no regular file" in errors["pipe.jpg"]
     assert "a link to what is not there" in errors["link.jpg"]
-    assert "null byte" in errors["a\0b.jpg"]
+    assert "embedded null" in errors["a\0b.jpg"]
     assert "268,435,457 bytes are more than" in errors["long.jpg"]
 
 
